@@ -1,0 +1,126 @@
+"""The kinds of argument values: each reads text or a Python value, and raises ValueError saying what is allowed."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable
+from typing import Any
+
+
+def boolean(value: Any) -> bool:
+    """Read True or False."""
+    if isinstance(value, bool):
+        return value
+    if str(value).lower() in {"true", "yes", "1"}:
+        return True
+    if str(value).lower() in {"false", "no", "0"}:
+        return False
+    raise ValueError("True or False")
+
+
+def integer(value: Any) -> int:
+    """Read an integer."""
+    if isinstance(value, bool) or float(value) != int(float(value)):
+        raise ValueError("an integer")
+    return int(float(value))
+
+
+def number(value: Any) -> float:
+    """Read a number."""
+    if isinstance(value, bool):
+        raise ValueError("a number")
+    read = float(value)
+    if read != read:
+        raise ValueError("a number")
+    return read
+
+
+def fraction(value: Any) -> float:
+    """Read a number from 0 to 1."""
+    read = number(value)
+    if not 0 <= read <= 1:
+        raise ValueError("a number from 0 to 1")
+    return read
+
+
+def count(value: Any) -> int:
+    """Read an integer of at least 1."""
+    read = integer(value)
+    if read < 1:
+        raise ValueError("an integer of at least 1")
+    return read
+
+
+def non_negative(value: Any) -> float:
+    """Read a number of at least 0."""
+    read = number(value)
+    if read < 0:
+        raise ValueError("a number of at least 0")
+    return read
+
+
+def text(value: Any) -> str:
+    """Read text."""
+    return str(value)
+
+
+def anything(value: Any) -> Any:
+    """Take any value as it is."""
+    return value
+
+
+def literal(value: Any) -> Any:
+    """Return numbers, lists, booleans and None written as text; other text stays as it is."""
+    if not isinstance(value, str):
+        return value
+    if value.lower() in {"true", "false", "none"}:
+        return {"true": True, "false": False, "none": None}[value.lower()]
+    try:
+        return ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return value
+
+
+def batch_size(value: Any) -> int | float:
+    """Read a batch size: an integer, a share of the GPU memory, or -1 for the largest that fits."""
+    read = number(value)
+    return (-1 if read == -1 else read) if read == -1 or 0 < read < 1 else count(value)
+
+
+def image_size(value: Any) -> int | list[int]:
+    """Return a side in pixels, or [height, width]."""
+    parts = value.strip("[]() ").split(",") if isinstance(value, str) else value
+    sides = [count(part) for part in parts] if isinstance(parts, list | tuple) else [count(parts)]
+    if len(sides) > 2:
+        raise ValueError("one side, or height,width")
+    return sides[0] if len(sides) == 1 else sides
+
+
+def name_list(value: Any) -> list[str]:
+    """Read names, separated by commas."""
+    parts = value.strip("[]() ").split(",") if isinstance(value, str) else value
+    return [str(part).strip() for part in parts if str(part).strip()]
+
+
+def class_ids(value: Any) -> list[int]:
+    """Read class ids, separated by commas."""
+    parts = value.strip("[]() ").split(",") if isinstance(value, str) else value
+    return [integer(part) for part in (parts if isinstance(parts, list | tuple) else [parts])]
+
+
+def precision(value: Any) -> bool | str:
+    """Read a precision: a boolean, or auto, bf16, fp16, fp32."""
+    if str(value).lower() in {"bf16", "fp16", "fp32", "auto"}:
+        return str(value).lower()
+    return boolean(value)
+
+
+def choice(*allowed: str) -> Callable[[Any], str]:
+    """Return a reader that takes one of some words."""
+
+    def parse(value: Any) -> str:
+        if str(value) not in allowed:
+            raise ValueError(f"one of {', '.join(allowed)}")
+        return str(value)
+
+    return parse

@@ -1,0 +1,196 @@
+"""The one table of arguments: of the command line, of the Python API and of recipe files.
+
+Names, meanings and defaults are Ultralytics' wherever it has the argument.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from uavdet import argument_kinds as kinds
+
+MODES = {
+    "train": "train a detector on a dataset",
+    "val": "score a detector on a dataset",
+    "predict": "detect objects in images, folders, videos or streams",
+    "track": "detect and track objects in a video or a stream",
+    "export": "write an ONNX file, or weights without training state",
+    "import": "turn a pickled Ultralytics checkpoint into one of ours",
+    "info": "count parameters and GFLOPs of a model",
+    "demo": "detect and track in a drone clip with the bundled weights",
+    "checks": "report versions, devices and conflicting packages",
+    "help": "show this help, or that of a mode: uavdet help train",
+}
+
+DETR, YOLO = "detr", "yolo"
+"""Families of models: DETRs (ours and RT-DETR) and YOLOs, some arguments of which mean nothing to the other."""
+
+
+@dataclass(frozen=True)
+class Argument:
+    """One argument.
+
+    Attributes:
+        name: Its name.
+        default: Its value where neither the user nor a recipe gives one; None often means "decided by the model".
+        parse: Turns text or a Python value into the value; raises ValueError saying what is allowed.
+        modes: The modes that take it.
+        help: What it does.
+        family: The only model family it means something to, or None.
+    """
+
+    name: str
+    default: Any
+    parse: Callable[[Any], Any]
+    modes: tuple[str, ...]
+    help: str
+    family: str | None = None
+
+    @property
+    def is_flag(self) -> bool:
+        """Whether the value is True or False."""
+        return self.parse is kinds.boolean
+
+
+_row = Argument
+_ANY_MODEL = ("train", "val", "predict", "track", "export", "info")
+_RUN = ("train", "val", "predict", "track", "demo")
+_EVERYWHERE = tuple(mode for mode in MODES if mode != "help")
+_INFER = ("predict", "track")
+_OPTIMIZERS = ("auto", "SGD", "MuSGD", "Adam", "Adamax", "AdamW", "NAdam", "RAdam", "RMSProp")
+
+# fmt: off
+_TABLE = [
+    # What to work on
+    _row("model", None, kinds.text, _ANY_MODEL,
+         "weights (.pt, .safetensors, .onnx) or a model YAML; default: the bundled so-detr-n-demo"),
+    _row("data", None, kinds.text, ("train", "val", "export"), "dataset YAML"),
+    _row("source", None, kinds.anything, (*_INFER, "demo"),
+         "image, folder, glob, video, stream URL, camera number or, in Python, arrays"),
+    _row("weights", None, kinds.text, ("import",), "pickled Ultralytics checkpoint to turn into ours"),
+    _row("trust", False, kinds.boolean, ("import",),
+         "run the program that a pickled checkpoint is; say so only for files you trust"),
+    _row("out", None, kinds.text, ("import", "export"), "file to write"),
+    _row("recipe", None, kinds.text, ("train",), "training recipe: a YAML of these arguments, or one of cfg/recipes"),
+    _row("methods", [], kinds.name_list, ("train",),
+         "training methods, separated by commas; their settings are method.key=value"),
+    _row("nc", None, kinds.count, ("info",), "number of classes, in the place of the YAML's"),
+    _row("queries", None, kinds.count, _ANY_MODEL,
+         "number of object queries of a DETR, in the place of the model's", DETR),
+    # Where results go
+    _row("project", None, kinds.text, _RUN, "folder of runs; default runs/<mode>"),
+    _row("name", None, kinds.text, _RUN, "name of the run in its project; numbered where it exists"),
+    _row("exist_ok", False, kinds.boolean, _RUN, "write into an existing run"),
+    _row("json", False, kinds.boolean, _EVERYWHERE,
+         "print the result as JSON on standard output, everything else on standard error"),
+    _row("verbose", True, kinds.boolean, _RUN, "print progress"),
+    _row("plots", True, kinds.boolean, ("train", "val"), "save plots and sample pictures"),
+    _row("loggers", [], kinds.name_list, ("train",),
+         "loggers to switch on: tensorboard, wandb, mlflow, comet, clearml, dvc"),
+    # Machine
+    _row("device", None, kinds.literal, (*_RUN, "export"), "0, 0,1, cpu, mps; default: the first GPU, else the CPU"),
+    _row("workers", 8, kinds.integer, ("train", "val"),
+         "data loading processes on a GPU; the CPU loads in its own process"),
+    _row("batch", None, kinds.batch_size, ("train", "val", "predict", "track", "export"),
+         "images a step; in training -1 finds the largest that fits a GPU"),
+    _row("imgsz", None, kinds.image_size, (*_ANY_MODEL, "demo"),
+         "side of the network input in pixels, a multiple of 32; predict, export and info take height,width too"),
+    _row("half", False, kinds.boolean, ("val", "predict", "track", "export"),
+         "half precision: on a GPU, or of the written weights"),
+    _row("channels_last", None, kinds.boolean, ("train",), "channels-last memory; default: where it is faster"),
+    # Training
+    _row("epochs", 100, kinds.count, ("train",), "passes over the training images"),
+    _row("time", None, kinds.non_negative, ("train",), "hours to train, in the place of epochs"),
+    _row("patience", 100, kinds.integer, ("train",),
+         "epochs without a better validation before stopping; 0 never stops"),
+    _row("save", True, kinds.boolean, (*_RUN,), "save checkpoints, or pictures and videos of results"),
+    _row("save_period", -1, kinds.integer, ("train",), "also keep a checkpoint every so many epochs"),
+    _row("cache", False, kinds.literal, ("train", "val"),
+         "keep decoded images in memory (True, ram) or on disk (disk)"),
+    _row("pretrained", True, kinds.literal, ("train",),
+         "True: start from the weights of model=; a file, or a timm model name for the backbone, fetched only "
+         "when named here; False: from scratch"),
+    _row("partial", False, kinds.boolean, ("train",), "accept pretrained weights that fill only a part of the model"),
+    _row("optimizer", "auto", kinds.choice(*_OPTIMIZERS), ("train",),
+         "optimizer"),
+    _row("seed", 0, kinds.integer, ("train",), "random seed"),
+    _row("deterministic", True, kinds.boolean, ("train",), "deterministic operations where they exist"),
+    _row("single_cls", False, kinds.boolean, ("train", "val"), "treat all classes as one"),
+    _row("rect", False, kinds.boolean, ("train", "val"), "rectangular batches", YOLO),
+    _row("cos_lr", False, kinds.boolean, ("train",), "cosine learning rate schedule"),
+    _row("close_mosaic", 10, kinds.integer, ("train",), "epochs without mosaic at the end"),
+    _row("resume", False, kinds.literal, ("train",), "True: continue the newest run, or that of model=; or a last.pt"),
+    _row("amp", True, kinds.precision, ("train",),
+         "precision: auto (bf16 where the device has it), bf16, fp16 or True (fp32 on a CPU), fp32 or False"),
+    _row("fraction", 1.0, kinds.number, ("train", "val"), "share, or number, of the images to use"),
+    _row("freeze", None, kinds.literal, ("train",), "rows to freeze: the first N, or a list of row numbers or names"),
+    _row("multi_scale", 0.0, kinds.fraction, ("train",), "random input size within this fraction of imgsz"),
+    _row("val", True, kinds.boolean, ("train",), "validate after every epoch"),
+    _row("skip_bad", False, kinds.boolean, ("train", "val"),
+         "go on without images whose file or labels are damaged, in the place of an error"),
+    # Optimisation
+    _row("lr0", 0.01, kinds.non_negative, ("train",), "initial learning rate"),
+    _row("lrf", 0.01, kinds.non_negative, ("train",), "final learning rate as a fraction of lr0"),
+    _row("backbone_lr", None, kinds.non_negative, ("train",), "learning rate of the backbone; default: lr0"),
+    _row("momentum", 0.937, kinds.fraction, ("train",), "momentum, or Adam's beta1"),
+    _row("weight_decay", 0.0005, kinds.non_negative, ("train",), "weight decay"),
+    _row("clip", 10.0, kinds.non_negative, ("train",), "largest gradient norm"),
+    _row("warmup_epochs", 3.0, kinds.non_negative, ("train",), "epochs of warm-up"),
+    _row("warmup_iterations", None, kinds.integer, ("train",),
+         "iterations of warm-up, in the place of warmup_epochs; our default: 2,000, at most a tenth of the run"),
+    _row("warmup_momentum", 0.8, kinds.fraction, ("train",), "momentum at the start of warm-up"),
+    _row("warmup_bias_lr", 0.1, kinds.non_negative, ("train",), "learning rate of biases at the start of warm-up"),
+    _row("nbs", 64, kinds.integer, ("train",), "nominal batch: gradients accumulate up to it; 0: no accumulation"),
+    _row("box", 7.5, kinds.non_negative, ("train",), "gain of the box loss", YOLO),
+    _row("cls", 0.5, kinds.non_negative, ("train",), "gain of the classification loss", YOLO),
+    _row("dfl", 1.5, kinds.non_negative, ("train",), "gain of the distribution focal loss", YOLO),
+    # Augmentation
+    _row("hsv_h", 0.015, kinds.fraction, ("train",), "hue jitter"),
+    _row("hsv_s", 0.7, kinds.fraction, ("train",), "saturation jitter"),
+    _row("hsv_v", 0.4, kinds.fraction, ("train",), "brightness jitter"),
+    _row("degrees", 0.0, kinds.non_negative, ("train",), "rotation, degrees"),
+    _row("translate", 0.1, kinds.fraction, ("train",), "shift, fraction of the image"),
+    _row("scale", 0.5, kinds.literal, ("train",), "zoom: +/- fraction, or (smallest, largest)"),
+    _row("shear", 0.0, kinds.non_negative, ("train",), "shear, degrees"),
+    _row("perspective", 0.0, kinds.fraction, ("train",), "perspective"),
+    _row("flipud", 0.0, kinds.fraction, ("train",), "probability of an up-down flip"),
+    _row("fliplr", 0.5, kinds.fraction, ("train",), "probability of a left-right flip"),
+    _row("bgr", 0.0, kinds.fraction, ("train",), "probability of swapping red and blue"),
+    _row("mosaic", 1.0, kinds.fraction, ("train",), "probability of mosaic"),
+    _row("mixup", 0.0, kinds.fraction, ("train",), "probability of mixup"),
+    _row("cutmix", 0.0, kinds.fraction, ("train",), "probability of cutmix"),
+    # Inference
+    _row("conf", None, kinds.fraction, ("val", *_INFER, "demo"),
+         "lowest score: 0.001 in val, 0.25 in predict and track"),
+    _row("iou", 0.7, kinds.fraction, ("val", *_INFER), "IoU of NMS", YOLO),
+    _row("max_det", 300, kinds.count, ("train", "val", *_INFER, "export"),
+         "most detections an image; follows queries= where that is larger"),
+    _row("classes", None, kinds.class_ids, ("train", "val", *_INFER), "class ids to keep"),
+    _row("split", "val", kinds.choice("train", "val", "test"), ("val",), "split to score"),
+    _row("tracker", "botsort", kinds.text, ("track", "demo"),
+         "sort, bytetrack, ocsort, botsort, or a YAML with tracker: and its settings"),
+    _row("persist", False, kinds.boolean, ("track",), "keep the tracks of the last call: videos given frame by frame"),
+    _row("vid_stride", 1, kinds.count, _INFER, "use every Nth frame"),
+    _row("stream_buffer", False, kinds.boolean, _INFER, "queue all frames of a stream, in the place of the newest"),
+    _row("save_txt", False, kinds.boolean, ("val", *_INFER), "save detections as YOLO text files"),
+    _row("save_conf", False, kinds.boolean, ("val", *_INFER), "with save_txt: the score as well"),
+    _row("save_json", False, kinds.boolean, ("val",), "save detections as COCO results, in original pixels"),
+    _row("save_crop", False, kinds.boolean, _INFER, "save a picture of every detection"),
+    _row("save_frames", False, kinds.boolean, _INFER, "save the frames of a video as pictures"),
+    _row("show", False, kinds.boolean, _INFER, "show results in a window"),
+    _row("show_labels", True, kinds.boolean, _INFER, "draw class names"),
+    _row("show_conf", True, kinds.boolean, _INFER, "draw scores"),
+    _row("show_boxes", True, kinds.boolean, _INFER, "draw boxes"),
+    _row("line_width", None, kinds.count, _INFER, "line width of boxes in pixels"),
+    # Export
+    _row("format", "onnx", kinds.choice("onnx", "safetensors"), ("export",),
+         "onnx, or safetensors for the weights alone"),
+    _row("opset", 17, kinds.integer, ("export",), "ONNX operator set, 17 or 18"),
+    _row("dynamic", False, kinds.boolean, ("export",), "leave the batch size open"),
+    _row("simplify", True, kinds.boolean, ("export",), "slim the ONNX graph"),
+]
+# fmt: on
+
+ARGUMENTS: dict[str, Argument] = {argument.name: argument for argument in _TABLE}

@@ -1,0 +1,48 @@
+"""Finds the files that ship with the package: model and recipe YAMLs, dataset YAMLs, bundled weights.
+
+A wheel carries `cfg/` and `datasets/` inside the package; a checkout keeps them beside it. Both are found alike.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from uavdet.errors import ConfigError, suggest_name
+
+_PACKAGE = Path(__file__).resolve().parent
+
+DEMO_WEIGHTS = _PACKAGE / "weights" / "so-detr-n-demo.safetensors"
+
+
+def asset_folder(name: str) -> Path:
+    """Return the folder `name` ('cfg/models', 'cfg/recipes' or 'datasets'), from the wheel or from the checkout."""
+    inside = _PACKAGE / name
+    return inside if inside.is_dir() else _PACKAGE.parent / name
+
+
+def list_assets(folder: str) -> dict[str, Path]:
+    """Return the YAML files of an asset folder, keyed by file name."""
+    return {path.name: path for path in sorted(asset_folder(folder).glob("*.yaml"))}
+
+
+def find_yaml(given: str | Path, folder: str) -> Path:
+    """Resolve `given` to an existing YAML: a path first, then a file of the asset folder.
+
+    Args:
+        given: A path, or a bare name such as 'so-detr-n.yaml' or 'so-detr-n'.
+        folder: The asset folder to search, as in `asset_folder`.
+
+    Raises:
+        ConfigError: Neither exists; the message names the nearest shipped file.
+    """
+    path = Path(given).expanduser()
+    if path.is_file():
+        return path.resolve()
+    shipped = list_assets(folder)
+    name = path.name if path.suffix in {".yaml", ".yml"} else f"{path.name}.yaml"
+    if str(path) == path.name and name in shipped:
+        return shipped[name]
+    raise ConfigError(
+        f"'{given}' was not found.{suggest_name(name, shipped)} Give a path to a YAML file, "
+        f"or one of those that ship: {', '.join(shipped) or 'none'}."
+    )

@@ -1,0 +1,121 @@
+"""The command line: `uavdet MODE key=value ...`, or `--key value`.
+
+Results and messages for people go to standard output; with `json=True` standard output holds the result as JSON and
+nothing else. Exit codes: 0 done, 1 failed, 2 wrong command or configuration, 3 data, 4 weights, 5 training, 6 a missing
+package, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from uavdet.argument_table import ARGUMENTS, MODES, Argument
+from uavdet.arguments import arguments_of, parse_options
+from uavdet.errors import UAVDetError, UsageError, suggest_name
+
+_RUNNERS = {mode: f"uavdet.commands:run_{mode}" for mode in MODES if mode not in {"help", "checks"}}
+_FLAG_VALUES = {"true", "false", "yes", "no", "0", "1"}
+_RUNNERS["checks"] = "uavdet.checks:run_checks"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _run(words)
+    except UAVDetError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        return 0
+
+
+def _run(words: list[str]) -> int:
+    if not words or words[0] in {"help", "-h", "--help"}:
+        print(help_text(words[1] if len(words) > 1 else None))
+        return 0
+    if words[0] in {"version", "--version", "-V"}:
+        from uavdet import __version__
+
+        print(__version__)
+        return 0
+    mode, rest = words[0], words[1:]
+    if mode not in MODES:
+        raise UsageError(f"Unknown mode '{mode}'.{suggest_name(mode, MODES)} Modes: {', '.join(MODES)}.")
+    if any(word in {"-h", "--help", "help"} for word in rest):
+        print(help_text(mode))
+        return 0
+    options = parse_options(split_words(rest), mode)
+    return _runner(mode)(options)
+
+
+def _runner(mode: str) -> Callable[[dict[str, Any]], int]:
+    module, _, function = _RUNNERS[mode].partition(":")
+    return getattr(importlib.import_module(module), function)
+
+
+def split_words(words: Sequence[str]) -> dict[str, str]:
+    """Split command-line words into names and values.
+
+    Args:
+        words: `key=value`, `--key=value` or `--key value`; `--key` alone means True for a key that is True or False.
+
+    Raises:
+        UsageError: A word is none of these, or a key stands twice.
+    """
+    options: dict[str, str] = {}
+    rest = list(words)
+    while rest:
+        word = rest.pop(0)
+        name, equals, value = word.removeprefix("--").partition("=")
+        if not equals and not word.startswith("--"):
+            raise UsageError(f"'{word}' is no key=value. Write key=value, or --key value.")
+        name = name.replace("-", "_") if "." not in name else name
+        if not equals:
+            value = _value_after(name, rest)
+        if name in options:
+            raise UsageError(f"'{name}' is given twice. Give it once.")
+        options[name] = value
+    return options
+
+
+def _value_after(name: str, rest: list[str]) -> str:
+    """Take the value of `--name` from the words after it; a flag may stand alone."""
+    if name in ARGUMENTS and ARGUMENTS[name].is_flag and (not rest or rest[0].lower() not in _FLAG_VALUES):
+        return "True"
+    if not rest:
+        raise UsageError(f"'--{name}' has no value. Write --{name} VALUE, or {name}=VALUE.")
+    return rest.pop(0)
+
+
+def help_text(mode: str | None = None) -> str:
+    """Return the help of a mode, or the list of modes.
+
+    Raises:
+        UsageError: There is no such mode.
+    """
+    if mode is None:
+        lines = ["usage: uavdet MODE key=value ...   (or --key value)", "", "modes:"]
+        lines += [f"  {name:8} {text}" for name, text in MODES.items()]
+        lines += ["", "uavdet help MODE lists the keys of a mode."]
+        return "\n".join(lines)
+    if mode not in MODES:
+        raise UsageError(f"Unknown mode '{mode}'.{suggest_name(mode, MODES)} Modes: {', '.join(MODES)}.")
+    arguments = arguments_of(mode)
+    lines = [f"uavdet {mode}: {MODES[mode]}", ""]
+    lines += [_help_line(argument) for argument in arguments.values()]
+    if mode == "train":
+        lines += ["", "  Settings of training methods are METHOD.KEY=VALUE."]
+    return "\n".join(lines if arguments else lines[:1])
+
+
+def _help_line(argument: Argument) -> str:
+    default = "" if argument.default in (None, []) else f" [{argument.default}]"
+    family = f" ({argument.family.upper()} only)" if argument.family else ""
+    return f"  {argument.name:18} {argument.help}{default}{family}"

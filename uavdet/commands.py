@@ -1,0 +1,194 @@
+"""The modes of the command line that need PyTorch; each takes its options and returns an exit code."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, TextIO
+
+import uavdet.environment  # noqa: F401  (before anything imports Ultralytics)
+from uavdet.errors import DataError
+
+Options = dict[str, Any]
+
+
+@contextlib.contextmanager
+def messages_apart(json_wanted: bool) -> Iterator[TextIO]:
+    """Send everything that is printed to standard error while the result is to be JSON on standard output.
+
+    Yields:
+        Standard output, for the result.
+    """
+    from ultralytics.utils import LOGGER
+
+    output = sys.stdout
+    if not json_wanted:
+        yield output
+        return
+    streams = [(handler, handler.stream) for handler in LOGGER.handlers if hasattr(handler, "setStream")]
+    for handler, _ in streams:
+        handler.setStream(sys.stderr)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield output
+    finally:
+        for handler, stream in streams:
+            handler.setStream(stream)
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON; numbers that are not finite become null."""
+    print(json.dumps(_plain(value)), flush=True)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(entry) for entry in value]
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value
+
+
+def run_train(options: Options) -> int:
+    """`uavdet train`."""
+    from uavdet.engine.train import train
+
+    wanted = options.pop("json", False)
+    with messages_apart(wanted):
+        result = train(options)
+    summary = {"save_dir": result.save_dir, "best": result.best, "last": result.last, "metrics": result.metrics}
+    if int(os.environ.get("RANK", "0")) == 0:  # a distributed run has one result
+        print_json(summary) if wanted else print(f"Weights: {result.best}")
+    return 0
+
+
+def run_val(options: Options) -> int:
+    """`uavdet val`."""
+    wanted = options.pop("json", False)
+    with messages_apart(wanted):
+        from uavdet.model import UAVDet
+
+        model = UAVDet(options.pop("model", None))
+        metrics = model.val(**options)
+    if wanted:
+        print_json(metrics)
+    return 0
+
+
+def run_predict(options: Options) -> int:
+    """`uavdet predict`."""
+    return _run_results("predict", options)
+
+
+def run_track(options: Options) -> int:
+    """`uavdet track`."""
+    return _run_results("track", options)
+
+
+def _run_results(mode: str, options: Options) -> int:
+    wanted = options.pop("json", False)
+    with messages_apart(wanted) as output:
+        from uavdet.model import UAVDet
+
+        options.setdefault("save", True)
+        model = UAVDet(options.pop("model", None))
+        source = options.pop("source", None)
+        results = getattr(model, mode)(source, stream=True, **options)
+        count = _print_results(results, output) if wanted else sum(1 for _ in results)
+    if not count:
+        raise DataError(f"source={source} holds nothing that could be read.")
+    return 0
+
+
+def _print_results(results: Iterable[Any], output: TextIO) -> int:
+    """Write results as one JSON object, the entries of its list as they come; return their number."""
+    folder, index = "", -1
+    output.write('{"results": [')
+    for index, result in enumerate(results):
+        folder = str(result.save_dir or folder)
+        entry = {
+            "path": str(result.path),
+            "frame": index,
+            "shape": list(result.orig_shape),
+            "detections": _rows(result),
+        }
+        output.write((",\n" if index else "") + json.dumps(entry))
+        output.flush()
+    output.write(f'], "save_dir": {json.dumps(folder)}}}\n')
+    output.flush()
+    return index + 1
+
+
+def _rows(result: Any) -> list[dict[str, Any]]:
+    boxes = result.boxes.cpu()
+    rows = []
+    for index in range(len(boxes)):
+        row: dict[str, Any] = {
+            "class": int(boxes.cls[index]),
+            "name": result.names[int(boxes.cls[index])],
+            "confidence": round(float(boxes.conf[index]), 5),
+            "box": dict(zip(("x1", "y1", "x2", "y2"), (round(v, 2) for v in boxes.xyxy[index].tolist()), strict=True)),
+        }
+        if boxes.id is not None:
+            row["track_id"] = int(boxes.id[index])
+        rows.append(row)
+    return rows
+
+
+def run_export(options: Options) -> int:
+    """`uavdet export`."""
+    wanted = options.pop("json", False)
+    with messages_apart(wanted):
+        from uavdet.model import UAVDet
+
+        model = UAVDet(options.pop("model", None), queries=options.pop("queries", None))
+        out = model.export(**options)
+    size = out.stat().st_size
+    print_json({"file": out, "bytes": size}) if wanted else print(f"Exported {out} ({size / 1e6:.1f} MB)")
+    return 0
+
+
+def run_import(options: Options) -> int:
+    """`uavdet import`."""
+    from uavdet.engine.checkpoint import import_checkpoint
+    from uavdet.errors import UsageError
+
+    wanted, weights = options.pop("json", False), options.pop("weights", None)
+    if weights is None:
+        raise UsageError("No checkpoint was given. Give one: uavdet import weights=x.pt trust=True.")
+    with messages_apart(wanted):
+        out = import_checkpoint(weights, options.get("out"), trust=options.get("trust", False))
+    print_json({"file": out}) if wanted else print(f"Imported to {out}")
+    return 0
+
+
+def run_info(options: Options) -> int:
+    """`uavdet info`."""
+    wanted = options.pop("json", False)
+    with messages_apart(wanted):
+        from uavdet.model import UAVDet
+
+        model = UAVDet(options.pop("model", None), queries=options.pop("queries", None))
+        profile = model.info(**options)
+    print_json(profile.summary()) if wanted else print(profile.table())
+    return 0
+
+
+def run_demo(options: Options) -> int:
+    """`uavdet demo`."""
+    wanted = options.pop("json", False)
+    with messages_apart(wanted):
+        from uavdet.demo import run
+
+        report = run(options)
+    print_json(report.as_dict()) if wanted else print(report.table())
+    return 0
