@@ -1,0 +1,150 @@
+"""Reads dataset YAMLs: Ultralytics' form, plus the COCO JSON of each split that keeps what YOLO text files lose.
+
+    path: optional root, relative to the YAML's own folder
+    train: images/train            a folder, a text file of image paths, or a list of them
+    val: images/val
+    annotations:                   optional COCO JSON a split: boxes in original pixels, `ignore_regions`
+      val: annotations/instances_val.json
+    names: {0: person, 1: car}
+
+A `download:` entry, which Ultralytics would execute, is never executed; it is shown where images are missing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from uavdet.assets import find_yaml
+from uavdet.errors import ConfigError
+
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """A dataset YAML with its paths resolved.
+
+    Attributes:
+        yaml_file: The YAML itself.
+        path: The dataset's root.
+        images: Split name to its image folders, list files or images.
+        annotations: Split name to its COCO JSON.
+        names: Class id to class name; ids run from 0 without a gap.
+        channels: Channels of the images as the network reads them.
+    """
+
+    yaml_file: Path
+    path: Path
+    images: dict[str, list[Path]]
+    annotations: dict[str, Path]
+    names: dict[int, str]
+    channels: int = 3
+    source: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def nc(self) -> int:
+        """Number of classes."""
+        return len(self.names)
+
+    def require(self, split: str) -> list[Path]:
+        """Return the images of a split.
+
+        Raises:
+            ConfigError: The YAML has no such split, or its files do not exist.
+        """
+        if split not in self.images:
+            raise ConfigError(
+                f"{self.yaml_file} has no '{split}:' entry. It has {', '.join(self.images) or 'none'}. "
+                f"Add one, or give split={next(iter(self.images), 'val')}."
+            )
+        for path in self.images[split]:
+            if not path.exists():
+                hint = self.source.get("download") or self.source.get("url")
+                origin = f" The YAML names this origin: {str(hint).strip().splitlines()[0]}." if hint else ""
+                raise ConfigError(
+                    f"{self.yaml_file}: '{split}:' points to {path}, which does not exist.{origin} "
+                    f"Set 'path:' or '{split}:' to where the images are."
+                )
+        return self.images[split]
+
+    def as_ultralytics(self) -> dict[str, Any]:
+        """Return the dict that Ultralytics' trainer and validator read, paths absolute."""
+        images = {split: [str(p) for p in paths] for split, paths in self.images.items()}
+        return {
+            **{split: paths[0] if len(paths) == 1 else paths for split, paths in images.items()},
+            "path": str(self.path),
+            "names": dict(self.names),
+            "nc": self.nc,
+            "channels": self.channels,
+            "annotations": {split: str(path) for split, path in self.annotations.items()},
+            "yaml_file": str(self.yaml_file),
+        }
+
+
+def load_data_config(given: str | Path | None) -> DataConfig:
+    """Read a dataset YAML.
+
+    Args:
+        given: A path, or the name of one that ships in `datasets/`.
+
+    Raises:
+        ConfigError: The file is missing or malformed.
+    """
+    if not given:
+        raise ConfigError("No dataset was given. Give one with data=PATH/data.yaml.")
+    file = find_yaml(given, "datasets")
+    try:
+        source = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file} is not readable YAML: {' '.join(str(error).split())}.") from error
+    if not isinstance(source, dict):
+        raise ConfigError(f"{file} holds no mapping. A dataset YAML has train:, val: and names:.")
+    root = _resolve(source.get("path") or ".", file.parent)
+    images = {s: [_resolve(p, root) for p in _as_list(source[s])] for s in SPLITS if source.get(s)}
+    if not images:
+        raise ConfigError(f"{file} names no images. A dataset YAML has train: and val: entries.")
+    annotations = source.get("annotations") or {}
+    if not isinstance(annotations, dict):
+        raise ConfigError(f"{file}: 'annotations:' is {annotations!r}. It maps splits to COCO JSON files.")
+    return DataConfig(
+        yaml_file=file,
+        path=root,
+        images=images,
+        annotations={split: _resolve(path, root) for split, path in annotations.items()},
+        names=_read_names(source, file),
+        channels=int(source.get("channels", 3)),
+        source=source,
+    )
+
+
+def _as_list(value: Any) -> list[str]:
+    return [str(entry) for entry in value] if isinstance(value, list) else [str(value)]
+
+
+def _resolve(value: str | Path, root: Path) -> Path:
+    path = Path(value).expanduser()
+    return path if path.is_absolute() else (root / path).resolve()
+
+
+def _read_names(source: dict[str, Any], file: Path) -> dict[int, str]:
+    """Return class names by id, from a list, a mapping or a bare `nc`."""
+    names = source.get("names")
+    if names is None and isinstance(source.get("nc"), int):
+        names = [f"class{index}" for index in range(source["nc"])]
+    if isinstance(names, list):
+        names = dict(enumerate(names))
+    if not isinstance(names, dict) or not names:
+        raise ConfigError(f"{file} has no class names. Add names: with one entry a class.")
+    try:
+        names = {int(key): str(value) for key, value in names.items()}
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{file}: a class id in names: is no integer ({error}). Ids run from 0.") from error
+    if sorted(names) != list(range(len(names))):
+        raise ConfigError(f"{file}: class ids are {sorted(names)}. They must run from 0 to {len(names) - 1}.")
+    if isinstance(source.get("nc"), int) and source["nc"] != len(names):
+        raise ConfigError(f"{file}: nc: {source['nc']} but names: has {len(names)} entries. Remove nc:.")
+    return {key: names[key] for key in sorted(names)}
