@@ -1,0 +1,203 @@
+"""The detector: a network built from one of our YAMLs, with its criterion.
+
+`Detector` is a `BaseModel` of Ultralytics, so that its predictor, validator, EMA and fusion work on it. It keeps no
+reference to a training method: methods hang their losses on `auxiliary_losses`, which copies of the model leave
+behind.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from ultralytics.nn.tasks import DetectionModel, RTDETRDetectionModel
+from ultralytics.utils.torch_utils import initialize_weights
+
+from uavdet.losses.detection import DetectionCriterion
+from uavdet.nn.build import ModelConfig, build_network
+from uavdet.nn.decoder import RTDETRDecoder
+
+Batch = dict[str, Any]
+AuxiliaryLoss = Callable[[nn.Module, Batch, Any], dict[str, Tensor]]
+
+
+class AuxiliaryLosses:
+    """The losses that training methods add to a step; a copy is empty.
+
+    EMA, checkpoints and exports copy the model: whatever a method holds (a teacher, projectors, buffers) stays out
+    of them because copying this object yields a fresh one.
+    """
+
+    def __init__(self) -> None:
+        self.functions: list[AuxiliaryLoss] = []
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> AuxiliaryLosses:
+        return AuxiliaryLosses()
+
+    def __reduce__(self) -> tuple[type, tuple[()]]:
+        return AuxiliaryLosses, ()
+
+
+def targets_from_batch(batch: Batch) -> dict[str, Any]:
+    """Return the targets of a batch as the head and the criterion read them.
+
+    Args:
+        batch: `img` (B, C, H, W), `cls` (N, 1) or (N,), `bboxes` (N, 4) normalised cxcywh, `batch_idx` (N,), sorted
+            by image.
+
+    Returns:
+        `cls` (N,) int64, `bboxes` (N, 4), `batch_idx` (N,) int64, `gt_groups` (objects an image) and `image_size`
+        (width, height) in pixels.
+    """
+    image = batch["img"]
+    index = batch["batch_idx"].to(image.device, dtype=torch.long).view(-1)
+    return {
+        "cls": batch["cls"].to(image.device, dtype=torch.long).view(-1),
+        "bboxes": batch["bboxes"].to(image.device).float(),
+        "batch_idx": index,
+        "gt_groups": torch.bincount(index, minlength=image.shape[0]).tolist(),
+        "image_size": (image.shape[3], image.shape[2]),
+    }
+
+
+class HookedLoss:
+    """Adds the auxiliary losses of training methods to a model's own loss; mixed in before a model class.
+
+    Attributes:
+        auxiliary_losses: The losses to add.
+        autocast_dtype: Precision of a training step, or None for float32.
+    """
+
+    auxiliary_losses: AuxiliaryLosses
+    autocast_dtype: torch.dtype | None = None
+    training: bool
+
+    def loss(self, batch: Batch, preds: Any = None) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the total loss and its items by name.
+
+        Args:
+            batch: As `targets_from_batch` reads it.
+            preds: The outputs of this batch, where they are known already.
+        """
+        mixed = self.training and self.autocast_dtype is not None
+        with torch.autocast(batch["img"].device.type, self.autocast_dtype, enabled=mixed):
+            preds = self.training_outputs(batch) if preds is None else preds
+            total, items = self.plain_loss(batch, preds)
+            if self.training:
+                for function in self.auxiliary_losses.functions:
+                    extra = function(self, batch, preds)  # type: ignore[arg-type]
+                    total = total + sum(extra.values()) / gradient_scale()
+                    items = {**items, **{name: value.detach() for name, value in extra.items()}}
+        return total, items
+
+    def plain_loss(self, batch: Batch, preds: Any) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the model's own loss and its items, without those of training methods."""
+        return super().loss(batch, preds)  # type: ignore[misc]
+
+    def training_outputs(self, batch: Batch) -> Any:
+        """Return the head's outputs for a training batch."""
+        return self.predict(batch["img"])  # type: ignore[attr-defined]
+
+
+def gradient_scale() -> int:
+    """Return the factor by which the trainer multiplies the loss before DDP averages the gradients.
+
+    Ultralytics multiplies by the number of ranks, as its YOLO losses are sums over the local batch. A loss that is
+    normalised over all ranks has to be divided by the same number.
+    """
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+class StockYOLO(HookedLoss, DetectionModel):
+    """Ultralytics' YOLO detector with room for training methods."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.auxiliary_losses = AuxiliaryLosses()
+
+
+class StockRTDETR(HookedLoss, RTDETRDetectionModel):
+    """Ultralytics' RT-DETR with room for training methods."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.nc = self.yaml["nc"]
+        self.auxiliary_losses = AuxiliaryLosses()
+
+    def training_outputs(self, batch: Batch) -> Any:
+        """Return the head's outputs, denoising queries included."""
+        return self.predict(batch["img"], batch=targets_from_batch(batch))
+
+
+class Detector(HookedLoss, RTDETRDetectionModel):
+    """A detector built by our own parser.
+
+    Args:
+        config: A model YAML as a dict.
+        channels: Channels of the input image.
+        nc: Number of classes, in the place of the YAML's.
+        queries: Number of queries, in the place of the head row's.
+    """
+
+    def __init__(
+        self, config: ModelConfig, channels: int = 3, nc: int | None = None, queries: int | None = None
+    ) -> None:
+        nn.Module.__init__(self)
+        self.yaml = {**copy.deepcopy(config), "channels": channels, "nc": nc or config["nc"]}
+        self.model, self.save = build_network(self.yaml, channels)
+        self.nc = self.yaml["nc"]
+        self.names = {index: str(index) for index in range(self.nc)}
+        self.inplace, self.task, self.stride = True, "detect", torch.tensor([32.0])
+        self.auxiliary_losses = AuxiliaryLosses()
+        if queries is not None:
+            self.set_queries(queries)
+        initialize_weights(self)
+
+    @property
+    def head(self) -> RTDETRDecoder:
+        """The decoder, the last row."""
+        return self.model[-1]  # type: ignore[return-value]
+
+    def set_queries(self, queries: int) -> None:
+        """Set how many queries the decoder selects; learned initial queries, if any, are cut or repeated to fit."""
+        self.yaml["queries"] = self.head.num_queries = queries
+        if self.head.learnt_init_query:
+            weight = self.head.tgt_embed.weight.data
+            self.head.tgt_embed = nn.Embedding.from_pretrained(resize_rows(weight, queries), freeze=False)
+
+    def init_criterion(self) -> DetectionCriterion:
+        """Return the criterion that the head row asks for."""
+        return DetectionCriterion(self.nc, self.head.expansion, self.head.box_loss)
+
+    def training_outputs(self, batch: Batch) -> Any:
+        """Return the head's outputs, denoising queries included."""
+        return self.predict(batch["img"], batch=targets_from_batch(batch))
+
+    def plain_loss(self, batch: Batch, preds: Any) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the sum of the criterion's terms, and the last decoder layer's terms as items to report."""
+        losses = self.detection_loss(batch, preds)
+        items = {"giou_loss": "loss_giou", "cls_loss": "loss_class", "l1_loss": "loss_bbox"}
+        return sum(losses.values()) / gradient_scale(), {k: losses[v].detach() for k, v in items.items()}  # type: ignore[return-value]
+
+    def detection_loss(self, batch: Batch, preds: Any) -> dict[str, Tensor]:
+        """Return the weighted terms of the criterion by name; see `DetectionCriterion`."""
+        if getattr(self, "criterion", None) is None:
+            self.criterion = self.init_criterion()
+        boxes, logits, encoder_boxes, encoder_logits, meta = preds if self.training else preds[1]
+        denoising = None
+        if meta is not None:
+            dn_boxes, boxes = boxes.split(meta["dn_num_split"], 2)
+            dn_logits, logits = logits.split(meta["dn_num_split"], 2)
+            denoising = (dn_boxes, dn_logits, meta)
+        boxes = torch.cat([encoder_boxes[None], boxes])
+        logits = torch.cat([encoder_logits[None], logits])
+        return self.criterion(boxes, logits, targets_from_batch(batch), denoising)
+
+
+def resize_rows(weight: Tensor, rows: int) -> Tensor:
+    """Return `weight` (N, D) with `rows` rows: the first ones, repeated in order where there are too few."""
+    return weight[torch.arange(rows, device=weight.device) % len(weight)].clone()
