@@ -1,0 +1,1 @@
+"""Detection losses: the IoU family and the set criterion."""

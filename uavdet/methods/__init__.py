@@ -1,0 +1,1 @@
+"""What trains: everything that exists only while training, one folder a paper."""
