@@ -1,0 +1,355 @@
+"""Checkpoints: tensors and a plain dict, never a program.
+
+A `.pt` of ours is `{"format": "uavdet", "meta": {...}, "weights": {...}, "training": {...} or None}`, read with
+`weights_only=True`. `meta` holds the model YAML, class names, recipe, versions and statistics of the training data;
+`training` holds what resuming needs. A `.safetensors` holds the weights, with `meta` as JSON in its header. Files are
+written beside their place, synced to disk and renamed over it, so that a reader finds either the old or the new one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import uavdet
+from uavdet.engine.families import build_model
+from uavdet.errors import CheckpointError
+from uavdet.nn.detector import Detector, resize_rows
+
+FORMAT = "uavdet"
+SCHEMA = 1
+Weights = dict[str, Tensor]
+
+
+@dataclass
+class Checkpoint:
+    """A checkpoint in memory.
+
+    Attributes:
+        weights: The model's state dict; in training the moving average.
+        meta: Plain data: `yaml`, `names`, `imgsz`, `recipe`, `versions`, `statistics`, `metrics`, ...
+        training: Optimizer, random state and so on, or None in a finished checkpoint.
+    """
+
+    weights: Weights
+    meta: dict[str, Any]
+    training: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What came of loading weights into a model."""
+
+    loaded: int
+    total: int
+    missing: list[str] = field(default_factory=list)
+    unused: list[str] = field(default_factory=list)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every tensor of the model was filled."""
+        return self.loaded == self.total
+
+    def __str__(self) -> str:
+        return f"{self.loaded}/{self.total} tensors loaded"
+
+
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Call `write` with a temporary path beside `path`, sync the file, and rename it to `path`.
+
+    What a killed process leaves under the temporary name is overwritten by the next write.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        write(temporary)
+        with temporary.open("r+b") as stream:
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def save_checkpoint(checkpoint: Checkpoint, path: str | Path) -> Path:
+    """Write a checkpoint, atomically.
+
+    Args:
+        checkpoint: What to write.
+        path: Ends in `.pt` or, for weights without training state, in `.safetensors`.
+
+    Raises:
+        CheckpointError: The suffix is neither.
+    """
+    path = Path(path)
+    meta = _plain({**checkpoint.meta, "schema": SCHEMA, "versions": versions()})
+    weights = {key: value.detach().cpu().contiguous() for key, value in checkpoint.weights.items()}
+    if path.suffix == ".pt":
+        content = {"format": FORMAT, "meta": meta, "weights": weights, "training": checkpoint.training}
+        write_atomically(path, lambda temporary: torch.save(content, temporary))
+    elif path.suffix == ".safetensors":
+        from safetensors.torch import save
+
+        header = {"format": FORMAT, "meta": json.dumps(meta)}
+        data = save(weights, metadata=header)  # its save_file would leave a file that only its owner can read
+        write_atomically(path, lambda temporary: temporary.write_bytes(data))
+    else:
+        raise CheckpointError(f"'{path}' has no suffix of weights. Give a path that ends in .pt or .safetensors.")
+    return path
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that a checkpoint records."""
+    import ultralytics
+
+    return {"uavdet": uavdet.__version__, "torch": str(torch.__version__), "ultralytics": ultralytics.__version__}
+
+
+def read_checkpoint(path: str | Path) -> Checkpoint:
+    """Read a checkpoint of ours.
+
+    Raises:
+        CheckpointError: The file is missing, damaged, or not of ours; the message says which and what helps.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise CheckpointError(f"'{path}' does not exist. Give the path of a .pt, .safetensors or .onnx file.")
+    if path.stat().st_size == 0:
+        raise CheckpointError(f"'{path}' is empty. It was not written to its end; use another checkpoint.")
+    if path.suffix == ".safetensors":
+        return _read_safetensors(path)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(_foreign_message(path)) from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        raise CheckpointError(
+            f"'{path}' is damaged or no checkpoint ({type(error).__name__}). Use another one."
+        ) from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise CheckpointError(
+            f"'{path}' holds no uavdet checkpoint. A plain state dict can start a training: "
+            f"uavdet train model=YAML pretrained={path}."
+        )
+    _check_schema(path, content["meta"])
+    return Checkpoint(content["weights"], content["meta"], content.get("training"))
+
+
+def _foreign_message(path: Path) -> str:
+    kind = "a pickled checkpoint, which is a program" if zipfile.is_zipfile(path) else "no checkpoint of ours"
+    return (
+        f"'{path}' is {kind}, and was not run. If you trust where it comes from, turn an Ultralytics checkpoint "
+        f"into ours: uavdet import weights={path} trust=True."
+    )
+
+
+def _read_safetensors(path: Path) -> Checkpoint:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as stream:
+            header = stream.metadata() or {}
+            weights = {key: stream.get_tensor(key) for key in stream.keys()}  # noqa: SIM118 (not a dict)
+        meta = json.loads(header["meta"]) if header.get("format") == FORMAT else None
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(f"'{path}' is damaged ({' '.join(str(error).split())}). Use another one.") from error
+    if meta is None:
+        raise CheckpointError(
+            f"'{path}' holds tensors without a uavdet header. They can start a training: "
+            f"uavdet train model=YAML pretrained={path}."
+        )
+    _check_schema(path, meta)
+    meta["names"] = {int(key): name for key, name in meta["names"].items()}
+    return Checkpoint(weights, meta)
+
+
+def _check_schema(path: Path, meta: dict[str, Any]) -> None:
+    if meta.get("schema", 0) > SCHEMA:
+        written = meta.get("versions", {}).get("uavdet", "a newer uavdet")
+        raise CheckpointError(f"'{path}' was written by uavdet {written}, which this one cannot read. Upgrade uavdet.")
+
+
+def read_plain_weights(path: Path) -> Weights:
+    """Read tensors of any origin: a checkpoint of ours, a plain state dict, or a safetensors file without a header.
+
+    Raises:
+        CheckpointError: The file is missing, damaged, or a program.
+    """
+    try:
+        return read_checkpoint(path).weights
+    except CheckpointError as error:
+        if "can start a training" not in str(error):
+            raise
+    if path.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        return load_file(path)
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    for key in ("state_dict", "model", "weights"):
+        content = content[key] if isinstance(content, dict) and isinstance(content.get(key), dict) else content
+    if not isinstance(content, dict) or not any(isinstance(value, Tensor) for value in content.values()):
+        raise CheckpointError(f"'{path}' holds no tensors by name. Give a state dict.")
+    return {key: value for key, value in content.items() if isinstance(value, Tensor)}
+
+
+def load_weights(
+    model: nn.Module, weights: Weights, names: dict[int, str] | None = None, *, partial: bool = False
+) -> LoadReport:
+    """Fill a model with weights by name and shape.
+
+    Rows of class tensors are moved by class name where `names` differ from the model's, and learned initial queries
+    are cut or repeated to the model's number.
+
+    Args:
+        model: The model to fill.
+        weights: Tensors by name.
+        names: The class names that `weights` were trained for.
+        partial: Accept weights that fill only a part of the model.
+
+    Raises:
+        CheckpointError: Some tensors of the model are not filled, and `partial` is off.
+    """
+    own = model.state_dict()
+    weights = _fit_queries(_fit_classes(weights, own, names, getattr(model, "names", None)), own)
+    fitting = {key: value for key, value in weights.items() if key in own and value.shape == own[key].shape}
+    missing = [key for key in own if key not in fitting]
+    report = LoadReport(len(fitting), len(own), missing, [key for key in weights if key not in fitting])
+    if missing and not partial:
+        raise CheckpointError(
+            f"The weights do not fit the model: {report}, the first missing is '{missing[0]}'. "
+            "Give weights of this architecture, or accept what fits: partial=True."
+        )
+    if not fitting:
+        raise CheckpointError("The weights do not fit the model: not one tensor has a place in it.")
+    model.load_state_dict({key: value.to(own[key].dtype) for key, value in fitting.items()}, strict=False)
+    return report
+
+
+def _fit_queries(weights: Weights, own: Weights) -> Weights:
+    return {
+        key: resize_rows(value, len(own[key])) if key.endswith("tgt_embed.weight") and key in own else value
+        for key, value in weights.items()
+    }
+
+
+_CLASS_TENSORS = ("enc_score_head.", "dec_score_head.", "denoising_class_embed.")
+
+
+def _fit_classes(
+    weights: Weights, own: Weights, old_names: dict[int, str] | None, new_names: dict[int, str] | None
+) -> Weights:
+    """Return weights whose class rows stand in the model's order; rows of new classes keep the model's initial values.
+
+    Only the heads of DETRs have tensors with one row a class. Names are compared without case.
+    """
+    if not old_names or not new_names or old_names == new_names:
+        return weights
+    position = {name.lower(): index for index, name in old_names.items()}
+    pairs = [(new, position[name.lower()]) for new, name in new_names.items() if name.lower() in position]
+    if not pairs:
+        return weights
+    target, source = (torch.tensor(column) for column in zip(*pairs, strict=True))
+    fitted = dict(weights)
+    for key, value in weights.items():
+        if key in own and any(part in key for part in _CLASS_TENSORS) and value.shape[1:] == own[key].shape[1:]:
+            fitted[key] = own[key].detach().clone().cpu().to(value.dtype)
+            fitted[key][target] = value[source]
+    return fitted
+
+
+def load_model(path: str | Path, queries: int | None = None) -> tuple[nn.Module, Checkpoint]:
+    """Return the model of a checkpoint, filled and in float32, and the checkpoint.
+
+    Raises:
+        CheckpointError: The file cannot be read, or its weights do not fit its own YAML.
+    """
+    checkpoint = read_checkpoint(path)
+    meta = checkpoint.meta
+    model = build_model(meta["yaml"], len(meta["names"]), meta["yaml"].get("channels", 3), queries)
+    model.names = dict(meta["names"])  # type: ignore[assignment]
+    load_weights(model, checkpoint.weights)
+    if isinstance(model, Detector):
+        model.nc = len(meta["names"])
+    return model.float(), checkpoint
+
+
+def describe_model(model: nn.Module) -> dict[str, Any]:
+    """Return the part of `meta` that rebuilds a model."""
+    return {"yaml": model.yaml, "names": dict(model.names), "task": "detect"}  # type: ignore[arg-type]
+
+
+def _plain(value: Any) -> Any:
+    """Return a copy made of dicts, lists, strings, numbers, booleans and None."""
+    if isinstance(value, dict):
+        return {key if isinstance(key, int) else str(key): _plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple | set):
+        return [_plain(entry) for entry in value]
+    if value is None or type(value) in {bool, int, float, str}:
+        return value
+    return value.item() if hasattr(value, "item") else str(value)
+
+
+def strip_checkpoint(path: Path, updates: dict[str, Any] | None = None) -> None:
+    """Remove the training state from a checkpoint, in place and atomically."""
+    checkpoint = read_checkpoint(path)
+    save_checkpoint(Checkpoint(checkpoint.weights, {**checkpoint.meta, **(updates or {})}), path)
+
+
+def half_weights(weights: Weights) -> Weights:
+    """Return the floating-point weights in half precision, the others as they are."""
+    return {key: value.half() if value.is_floating_point() else value for key, value in weights.items()}
+
+
+def import_checkpoint(path: str | Path, out: str | Path | None = None, *, trust: bool = False) -> Path:
+    """Turn a pickled Ultralytics checkpoint into one of ours.
+
+    Unpickling runs whatever the file contains; that is why `trust` has to be said.
+
+    Args:
+        path: The pickled checkpoint of a detector.
+        out: Where to write; by default beside `path`, with the suffix `.uavdet.pt`.
+        trust: Must be True.
+
+    Raises:
+        CheckpointError: `trust` is off, the file is damaged, or it holds no detector.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"'{path}' does not exist. Give the checkpoint to import: weights=PATH.")
+    if not trust:
+        raise CheckpointError(
+            f"'{path}' was not opened: a pickled checkpoint runs as a program. If you trust where it comes from: "
+            f"uavdet import weights={path} trust=True."
+        )
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=False)
+    except Exception as error:
+        raise CheckpointError(f"'{path}' cannot be unpickled: {error}.") from error
+    source = (content.get("ema") or content.get("model")) if isinstance(content, dict) else None
+    if not isinstance(source, nn.Module) or not hasattr(source, "yaml"):
+        raise CheckpointError(f"'{path}' holds no Ultralytics model. Import checkpoints of RT-DETR or YOLO detectors.")
+    names = {int(key): str(name) for key, name in source.names.items()}  # type: ignore[union-attr,operator]
+    model = build_model(_plain(source.yaml), len(names))
+    model.names = names  # type: ignore[assignment]
+    load_weights(model, source.float().state_dict())
+    arguments = content.get("train_args") or {}
+    meta = {**describe_model(model), "imgsz": arguments.get("imgsz", 640), "imported_from": path.name}
+    return save_checkpoint(Checkpoint(model.state_dict(), meta), out or path.with_suffix(".uavdet.pt"))

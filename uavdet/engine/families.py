@@ -1,0 +1,137 @@
+"""Which parser and which model class a YAML belongs to.
+
+Our own YAMLs have named rows or layers of ours and go to `uavdet.nn.build`. Stock YAMLs (rtdetr-*, yolo11*, yolo26*, or
+a user's own in that form) go to Ultralytics' parser, and keep its training recipe and image layout.
+"""
+
+from __future__ import annotations
+
+import copy
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import yaml
+from torch import nn
+from ultralytics.nn import tasks
+from ultralytics.utils import ROOT
+
+from uavdet.argument_table import DETR, YOLO
+from uavdet.assets import find_yaml, list_assets
+from uavdet.errors import ConfigError, suggest_name
+from uavdet.nn.build import ModelConfig, read_rows
+from uavdet.nn.detector import Detector, StockRTDETR, StockYOLO
+
+
+class Family(Enum):
+    """The three kinds of model that the engine trains."""
+
+    OURS = "ours"
+    STOCK_RTDETR = "stock RT-DETR"
+    STOCK_YOLO = "stock YOLO"
+
+    @property
+    def arguments(self) -> str:
+        """The family name in `uavdet.arguments`."""
+        return YOLO if self is Family.STOCK_YOLO else DETR
+
+
+def load_model_config(given: str | Path) -> ModelConfig:
+    """Read a model YAML: a path, one that ships in cfg/models, or one that Ultralytics ships.
+
+    Raises:
+        ConfigError: There is no such YAML, or it is malformed.
+    """
+    try:
+        file = find_yaml(given, "cfg/models")
+    except ConfigError:
+        return _load_ultralytics_config(str(given))
+    try:
+        config = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file} is not readable YAML: {' '.join(str(error).split())}.") from error
+    if not isinstance(config, dict) or not isinstance(config.get("nc"), int):
+        raise ConfigError(f"{file} is no model YAML: it needs nc:, backbone: and head:.")
+    return {**config, "yaml_file": file.name}
+
+
+def _load_ultralytics_config(given: str) -> ModelConfig:
+    name = given if given.endswith((".yaml", ".yml")) else f"{given}.yaml"
+    stock = {path.name for path in (ROOT / "cfg" / "models").rglob("*.yaml")}
+    try:
+        return {**tasks.yaml_model_load(name), "yaml_file": name}
+    except Exception:  # whatever it raised: the name leads to no model
+        known = [*list_assets("cfg/models"), *stock]
+        raise ConfigError(
+            f"model='{given}' was not found.{suggest_name(name, known)} Give weights, a path to a model YAML, "
+            f"one of {', '.join(list_assets('cfg/models'))}, or a stock YAML of Ultralytics such as rtdetr-l.yaml."
+        ) from None
+
+
+def family_of(config: ModelConfig) -> Family:
+    """Return the family of a model YAML.
+
+    Raises:
+        ConfigError: The head is not one of a detector.
+    """
+    entries = [*config.get("backbone", []), *config.get("head", [])]
+    modules = [str(entry[2]) for entry in entries if isinstance(entry, list) and len(entry) > 2]
+    named = any(isinstance(entry, list) and len(entry) > 4 for entry in entries)
+    if named or not modules or not all(_known_to_ultralytics(module) for module in modules):
+        read_rows(config)
+        return Family.OURS
+    if modules[-1] == "RTDETRDecoder":
+        return Family.STOCK_RTDETR
+    if modules[-1] == "Detect":
+        return Family.STOCK_YOLO
+    raise ConfigError(f"{config.get('yaml_file')} ends in {modules[-1]}. The last row is RTDETRDecoder or Detect.")
+
+
+def _known_to_ultralytics(module: str) -> bool:
+    return module.startswith(("nn.", "torchvision.ops.")) or hasattr(tasks, module)
+
+
+def build_model(config: ModelConfig, nc: int | None = None, channels: int = 3, queries: int | None = None) -> nn.Module:
+    """Build a model of any family.
+
+    Args:
+        config: A model YAML as a dict.
+        nc: Number of classes, in the place of the YAML's.
+        channels: Channels of the input image.
+        queries: Number of queries of a DETR, in the place of the model's.
+
+    Raises:
+        ConfigError: The YAML cannot be built.
+    """
+    family = family_of(config)
+    queries = queries or config.get("queries")
+    if family is Family.OURS:
+        return Detector(config, channels, nc, queries)
+    stock = StockYOLO if family is Family.STOCK_YOLO else StockRTDETR
+    try:
+        model = stock(copy.deepcopy(config), ch=channels, nc=nc or config["nc"], verbose=False)
+    except Exception as error:
+        raise ConfigError(f"{config.get('yaml_file')} cannot be built by Ultralytics' parser: {error}.") from error
+    model.task = "detect"
+    if queries and family is Family.STOCK_RTDETR:
+        model.yaml["queries"] = model.model[-1].num_queries = queries
+    return model
+
+
+def model_family(model: nn.Module) -> Family:
+    """Return the family of a built model."""
+    if isinstance(model, Detector):
+        return Family.OURS
+    return Family.STOCK_RTDETR if isinstance(model, StockRTDETR) else Family.STOCK_YOLO
+
+
+def row_names(model: nn.Module) -> list[str]:
+    """Return the names of a model's rows in the state dict."""
+    return [name for name, _ in model.model.named_children()]  # type: ignore[union-attr]
+
+
+def backbone_rows(model: nn.Module) -> list[nn.Module]:
+    """Return the rows of the YAML's backbone section."""
+    rows: Any = model.model
+    config: Any = model.yaml
+    return list(rows[: len(config["backbone"])])

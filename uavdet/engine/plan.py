@@ -1,0 +1,241 @@
+"""Decides what a training will do, before anything expensive starts: arguments, model, data and folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from uavdet.arguments import check_family, defaults_of, foreign_arguments, parse_options, read_recipe
+from uavdet.assets import find_yaml
+from uavdet.data.config import DataConfig, load_data_config
+from uavdet.engine.checkpoint import Checkpoint, read_checkpoint
+from uavdet.engine.families import Family, family_of, load_model_config
+from uavdet.errors import CheckpointError, UsageError
+from uavdet.methods.base import TrainingMethod, build_methods
+from uavdet.nn.build import ModelConfig
+
+DEFAULT_RECIPE = "rt-detr"
+_WEIGHT_SUFFIXES = {".pt", ".safetensors"}
+_CHANGEABLE_ON_RESUME = {
+    "device",
+    "workers",
+    "cache",
+    "save_period",
+    "patience",
+    "plots",
+    "val",
+    "loggers",
+    "json",
+    "verbose",
+}
+
+
+@dataclass
+class TrainingPlan:
+    """A resolved training run.
+
+    Attributes:
+        options: Every training argument with its value.
+        config: The model YAML.
+        family: Its family.
+        data: The dataset.
+        methods: The training methods.
+        save_dir: The run's folder.
+        precision: 'bf16', 'fp16' or 'fp32', for what `amp` asks and the device has.
+        start: The checkpoint that the weights come from, if any.
+        resume: The checkpoint to continue, if any.
+    """
+
+    options: dict[str, Any]
+    config: ModelConfig
+    family: Family
+    data: DataConfig
+    methods: list[TrainingMethod]
+    save_dir: Path
+    precision: str
+    start: Checkpoint | None = None
+    resume: Checkpoint | None = None
+    method_settings: dict[str, Any] = field(default_factory=dict)
+
+    def recipe(self) -> dict[str, Any]:
+        """Return the options as plain data, for args.yaml and for checkpoints; `recipe=` reads it back."""
+        left_out = {"json", "recipe", "resume", *foreign_arguments(self.family.arguments)}
+        plain = {key: value for key, value in self.options.items() if key not in left_out}
+        return {**plain, **self.method_settings, "model": self.options["model"], "data": str(self.data.yaml_file)}
+
+
+def plan_training(user: Mapping[str, Any]) -> TrainingPlan:
+    """Resolve the arguments of a training run.
+
+    Values come, in rising order, from the table of arguments, the family's recipe (cfg/recipes/rt-detr.yaml for our
+    models and none for stock ones), the file of `recipe=`, and the user.
+
+    Raises:
+        UAVDetError: Anything that would make the run fail later and can be known now.
+    """
+    options = parse_options(user, "train")
+    if options.get("resume"):
+        return _plan_resume(options)
+    recipe = read_recipe(find_yaml(options["recipe"], "cfg/recipes")) if options.get("recipe") else {}
+    given = {**recipe, **options}
+    if not given.get("model"):
+        raise UsageError("No model was given. Give a model YAML or weights: model=so-detr-n.yaml.")
+    config, start = _read_model(given["model"])
+    family = family_of(config)
+    merged = {**defaults_of("train"), **_family_defaults(family), **given}
+    return _assemble(merged, set(given), config, family, start)
+
+
+def _read_model(model: str) -> tuple[ModelConfig, Checkpoint | None]:
+    suffix = Path(model).suffix
+    if suffix in _WEIGHT_SUFFIXES:
+        checkpoint = read_checkpoint(model)
+        return checkpoint.meta["yaml"], checkpoint
+    if suffix == ".onnx":
+        raise UsageError(f"model='{model}' is an exported file and cannot be trained. Give the .pt it was made from.")
+    return load_model_config(model), None
+
+
+def _family_defaults(family: Family) -> dict[str, Any]:
+    if family is Family.OURS:
+        return read_recipe(find_yaml(DEFAULT_RECIPE, "cfg/recipes"))
+    return {"imgsz": 640, "batch": 16}
+
+
+def _assemble(
+    merged: dict[str, Any],
+    given: set[str],
+    config: ModelConfig,
+    family: Family,
+    start: Checkpoint | None,
+    resume: Checkpoint | None = None,
+) -> TrainingPlan:
+    settings = {key: value for key, value in merged.items() if "." in key}
+    options = {key: value for key, value in merged.items() if "." not in key}
+    check_family(given, family.arguments)
+    options["imgsz"] = check_imgsz(options["imgsz"], training=True)
+    data = load_data_config(options.get("data"))
+    for split in ("train", "val"):
+        data.require(split)
+    _follow_queries(options, given)
+    return TrainingPlan(
+        options=options,
+        config=config,
+        family=family,
+        data=data,
+        methods=build_methods(options["methods"], settings),
+        save_dir=resume_folder(options) if resume else run_folder("train", options),
+        precision=resolve_precision(options["amp"], options.get("device")),
+        start=start,
+        resume=resume,
+        method_settings=settings,
+    )
+
+
+def _follow_queries(options: dict[str, Any], given: set[str]) -> None:
+    """Let max_det follow a larger number of queries, unless the user set it."""
+    if options.get("queries") and "max_det" not in given:
+        options["max_det"] = max(options["max_det"], options["queries"])
+
+
+def check_imgsz(imgsz: int | list[int], *, training: bool = False, stride: int = 32) -> int | list[int]:
+    """Return a size that the network can take.
+
+    Raises:
+        UsageError: A side is no multiple of `stride`, too small, or training was given two sides.
+    """
+    sides = imgsz if isinstance(imgsz, list) else [imgsz]
+    if training and len(sides) > 1:
+        raise UsageError(f"imgsz={','.join(map(str, sides))} has two sides. Training takes one: imgsz={max(sides)}.")
+    smallest = 2 * stride if training else stride
+    for side in sides:
+        if side % stride or side < smallest:
+            nearest = max(smallest, round(side / stride) * stride)
+            raise UsageError(
+                f"imgsz={side} is not allowed: a side is a multiple of {stride}, at least {smallest}. "
+                f"The nearest is imgsz={nearest}."
+            )
+    return imgsz
+
+
+def resolve_precision(amp: bool | str, device: Any) -> str:
+    """Return the training precision 'bf16', 'fp16' or 'fp32' for what `amp` asks and the device has.
+
+    `True` means what it means in Ultralytics: fp16 on a GPU, fp32 elsewhere.
+
+    Raises:
+        UsageError: The asked precision does not exist on the device.
+    """
+    on_gpu = torch.cuda.is_available() and str(device).lower() not in {"cpu", "mps"}
+    if amp in {False, "fp32"} or (amp is True and not on_gpu):
+        return "fp32"
+    if amp in {True, "fp16"}:
+        if not on_gpu:
+            raise UsageError("amp=fp16 needs a CUDA GPU. Give amp=auto, amp=bf16 or amp=fp32.")
+        return "fp16"
+    supported = bool(torch.cuda.is_bf16_supported(including_emulation=False)) if on_gpu else cpu_has_bfloat16(device)
+    if amp == "bf16" and not supported:
+        raise UsageError("amp=bf16 is not supported by this device. Give amp=auto or amp=fp32.")
+    return "bf16" if supported else "fp32"
+
+
+def cpu_has_bfloat16(device: Any = "cpu") -> bool:
+    """Return whether the CPU multiplies bfloat16 natively (AVX512-BF16 or AMX); False for other devices."""
+    if str(device).lower() == "mps" or not hasattr(torch.ops, "mkldnn"):
+        return False
+    try:
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    except (AttributeError, RuntimeError):
+        return False
+
+
+def run_folder(mode: str, options: Mapping[str, Any]) -> Path:
+    """Return the folder of a new run, `runs/<mode>/<name>`, numbered where it exists."""
+    project = Path(options.get("project") or Path("runs") / mode).expanduser().absolute()
+    folder = project / (options.get("name") or mode)
+    if not folder.exists() or options.get("exist_ok"):
+        return folder
+    number = 2
+    while (numbered := folder.with_name(f"{folder.name}{number}")).exists():
+        number += 1
+    return numbered
+
+
+def resume_folder(options: Mapping[str, Any]) -> Path:
+    """Return the folder of the run that is continued: two levels above its `weights/last.pt`."""
+    return Path(options["resume"]).absolute().parent.parent
+
+
+def _plan_resume(options: dict[str, Any]) -> TrainingPlan:
+    """Resolve the continuation of a run: its own arguments, apart from those that do not change the result."""
+    file = _last_checkpoint(options)
+    checkpoint = read_checkpoint(file)
+    if checkpoint.training is None:
+        raise CheckpointError(
+            f"'{file}' is the end of a finished run and cannot be resumed. Start a new one from it: model={file}."
+        )
+    recorded = parse_options(checkpoint.meta["recipe"], "train", f"{file}: ")
+    changed = {key: value for key, value in options.items() if key not in {"resume", "model"}}
+    for key, value in changed.items():
+        if key not in _CHANGEABLE_ON_RESUME and value != recorded.get(key):
+            allowed = ", ".join(sorted(_CHANGEABLE_ON_RESUME))
+            raise UsageError(f"'{key}' cannot change when a run is resumed. These can: {allowed}.")
+    merged = {**defaults_of("train"), **recorded, **changed, "resume": str(file)}
+    config = checkpoint.meta["yaml"]
+    return _assemble(merged, set(), config, family_of(config), None, checkpoint)
+
+
+def _last_checkpoint(options: Mapping[str, Any]) -> Path:
+    """Return the checkpoint that `resume=` means: a path, that of `model=`, or the newest last.pt of the project."""
+    for given in (options["resume"], options.get("model")):
+        if isinstance(given, str):
+            return Path(given).expanduser()
+    project = Path(options.get("project") or Path("runs") / "train").expanduser().absolute()
+    found = sorted(project.glob("*/weights/last.pt"), key=lambda file: file.stat().st_mtime)
+    if not found:
+        raise CheckpointError(f"{project} holds no run with a weights/last.pt. Give one: resume=PATH/weights/last.pt.")
+    return found[-1]

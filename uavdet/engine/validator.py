@@ -1,0 +1,179 @@
+"""Validators: Ultralytics' loop and plots, plus COCO's protocol in original pixels.
+
+Ultralytics' own metrics keep their names (`metrics/mAP50(B)`, ...); ours are `coco/AP`, `coco/AP50`, ... The fitness
+that decides which checkpoint is the best is `coco/AP`.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch.distributed as dist
+import yaml
+from torch import Tensor, nn
+from ultralytics.models.rtdetr.val import RTDETRValidator
+from ultralytics.models.yolo.detect import DetectionValidator
+from ultralytics.utils import LOGGER, RANK, colorstr, ops
+
+from uavdet.data.config import DataConfig
+from uavdet.data.dataset import LetterboxDataset, StretchDataset
+from uavdet.errors import DataError
+from uavdet.evaluation.coco import CocoMetrics, coco_results, score_coco
+from uavdet.evaluation.truth import GroundTruth, ImageDetections, match_names, read_coco_truth, truth_from_labels
+
+if TYPE_CHECKING:
+    from ultralytics.data.dataset import YOLODataset
+    from ultralytics.models.yolo.detect import DetectionValidator as _Validator
+else:
+    _Validator = object
+
+
+class CocoScoring(_Validator):
+    """Collects detections in original pixels and scores them; mixed in before a validator of Ultralytics.
+
+    Attributes:
+        coco: The metrics of the last validation.
+    """
+
+    dataset_class: type[YOLODataset] = StretchDataset
+    coco: CocoMetrics | None = None
+    truth: GroundTruth | None = None
+    data_config: DataConfig
+    skip_bad: bool = False
+    data: dict[str, Any]
+    args: Any
+    training: bool
+    dataloader: Any
+    save_dir: Path
+
+    def __call__(self, trainer: Any = None, model: nn.Module | str | None = None) -> dict[str, Any] | None:
+        """Validate the EMA of a trainer, or a model that is loaded already.
+
+        Returns:
+            The metrics by name; None on the ranks of a distributed run that do not report.
+        """
+        if trainer is None:
+            self._write_resolved_yaml()
+        return super().__call__(trainer, model)
+
+    def _write_resolved_yaml(self) -> None:
+        """Hand Ultralytics a dataset YAML that needs no resolving: it would look in its own folders, or download."""
+        resolved = {**self.data_config.as_ultralytics(), "skip_bad": self.skip_bad}
+        for split in ("train", "val"):
+            resolved.setdefault(split, resolved[self.args.split])
+        self.save_dir.mkdir(parents=True, exist_ok=True)
+        self.args.data = str(self.save_dir / "data.yaml")
+        Path(self.args.data).write_text(yaml.safe_dump(resolved, sort_keys=False), encoding="utf-8")
+
+    def build_dataset(self, img_path: str | list[str], mode: str = "val", batch: int | None = None) -> Any:
+        """Return the validation dataset."""
+        return self.dataset_class(
+            img_path=img_path,
+            imgsz=self.args.imgsz,
+            batch_size=batch,
+            augment=False,
+            hyp=self.args,
+            rect=self.args.rect and self.dataset_class is LetterboxDataset,
+            cache=self.args.cache or None,
+            single_cls=self.args.single_cls or False,
+            stride=int(self.stride or 32),
+            prefix=colorstr(f"{mode}: "),
+            classes=self.args.classes,
+            data=self.data,
+            fraction=self.args.fraction if not self.training else 1.0,
+        )
+
+    def init_metrics(self, model: nn.Module) -> None:
+        """Forget the detections of an earlier validation."""
+        super().init_metrics(model)
+        self.detections: dict[str, ImageDetections] = {}
+
+    def update_metrics(self, preds: list[dict[str, Tensor]], batch: dict[str, Any]) -> None:
+        """Take the detections of a batch."""
+        super().update_metrics(preds, batch)
+        for index, pred in enumerate(preds):
+            boxes = self.original_boxes(pred["bboxes"], batch, index)
+            self.detections[batch["im_file"][index]] = ImageDetections(
+                boxes.double().cpu().numpy(),
+                pred["conf"].double().cpu().numpy(),
+                pred["cls"].long().cpu().numpy(),
+            )
+
+    def pred_to_json(self, predn: dict[str, Tensor], pbatch: dict[str, Any]) -> None:
+        """Leave predictions.json to `get_stats`, which knows the ids of the annotations."""
+
+    def original_boxes(self, boxes: Tensor, batch: dict[str, Any], index: int) -> Tensor:
+        """Return boxes (N, 4) xyxy in original pixels, clipped to the image, from those of a stretched image."""
+        (height, width), (input_height, input_width) = batch["ori_shape"][index], batch["img"].shape[2:]
+        scale = boxes.new_tensor([width / input_width, height / input_height] * 2)
+        limit = boxes.new_tensor([width, height] * 2)
+        return (boxes * scale).clamp(min=0).minimum(limit)
+
+    def gather_stats(self) -> None:
+        """Bring the detections of all ranks to rank 0."""
+        super().gather_stats()
+        if dist.is_available() and dist.is_initialized() and RANK != -1 and self.training:
+            gathered: list[Any] = [None] * dist.get_world_size() if RANK == 0 else []
+            dist.gather_object(self.detections, gathered or None, dst=0)
+            for part in gathered:
+                self.detections.update(part)
+
+    def get_stats(self) -> dict[str, Any]:
+        """Return Ultralytics' metrics, those of COCO's protocol, and the fitness."""
+        stats = super().get_stats()
+        truth, names = self.ground_truth()
+        detections = {names[file]: found for file, found in self.detections.items()}
+        self.coco = score_coco(truth, detections)
+        if self.args.save_json:
+            text = json.dumps(coco_results(truth, detections))
+            (self.save_dir / "predictions.json").write_text(text, encoding="utf-8")
+        stats.update(self.coco.as_row())
+        stats["fitness"] = max(stats["coco/AP"], 0.0)
+        return stats
+
+    def ground_truth(self) -> tuple[GroundTruth, dict[str, str]]:
+        """Return the annotations of the validated images, and each image file's name in them.
+
+        They are those of the COCO JSON where the dataset names one, else the labels.
+        """
+        labels, names = self.dataloader.dataset.labels, self.data["names"]
+        files = [label["im_file"] for label in labels]
+        annotations = (self.data.get("annotations") or {}).get(self.args.split)
+        if annotations is None or self.args.single_cls or self.args.classes is not None:
+            return truth_from_labels(labels, names), dict(zip(files, files, strict=True))
+        if self.truth is None:
+            self.truth = read_coco_truth(annotations, names)
+        found = match_names(files, [image.name for image in self.truth.images])
+        if len(found) < len(files):
+            lost = min(set(files) - found.keys())
+            raise DataError(
+                f"Annotations '{annotations}' do not list {len(files) - len(found)} of {len(files)} images, such as "
+                f"{lost}. Correct annotations: in the dataset YAML, or remove it to score by the label files."
+            )
+        used = set(found.values())
+        return replace(self.truth, images=[image for image in self.truth.images if image.name in used]), found
+
+    def print_results(self) -> None:
+        """Print Ultralytics' table, then COCO's."""
+        super().print_results()
+        if self.coco is not None:
+            row = "  ".join(f"{key.removeprefix('coco/')} {value:.3f}" for key, value in self.coco.as_row().items())
+            LOGGER.info(f"COCO protocol, original pixels, {self.coco.max_detections} detections: {row}")
+
+
+class StretchValidator(CocoScoring, RTDETRValidator):
+    """Validates DETRs, whose images are stretched."""
+
+
+class LetterboxValidator(CocoScoring, DetectionValidator):
+    """Validates YOLOs, whose images are scaled to fit and padded."""
+
+    dataset_class = LetterboxDataset
+
+    def original_boxes(self, boxes: Tensor, batch: dict[str, Any], index: int) -> Tensor:
+        """Return boxes (N, 4) xyxy in original pixels, clipped to the image, from those of a padded image."""
+        shape = tuple(batch["img"].shape[2:])
+        return ops.scale_boxes(shape, boxes.clone(), batch["ori_shape"][index], ratio_pad=batch["ratio_pad"][index])
