@@ -1,0 +1,1 @@
+"""Scores by named protocols, one file a protocol, in original pixels."""
