@@ -1,0 +1,1 @@
+"""Video: tracking, and writing results beside it."""
