@@ -1,0 +1,217 @@
+"""Checkpoints: round trips, atomic writing, and what is said of foreign and damaged files."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from uavdet.engine.checkpoint import (
+    Checkpoint,
+    describe_model,
+    half_weights,
+    import_checkpoint,
+    load_model,
+    load_weights,
+    read_checkpoint,
+    read_plain_weights,
+    save_checkpoint,
+    strip_checkpoint,
+)
+from uavdet.engine.families import build_model, load_model_config
+from uavdet.engine.pretrained import load_pretrained
+from uavdet.errors import CheckpointError
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    model = build_model(load_model_config("rtdetr-n"), nc=2, queries=20)
+    model.names = {0: "person", 1: "car"}
+    return model.eval()
+
+
+@pytest.fixture
+def checkpoint(model):
+    return Checkpoint(
+        model.state_dict(), {**describe_model(model), "imgsz": 64, "metrics": {"coco/AP": np.float64(0.5)}}
+    )
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+def test_round_trip_keeps_model_and_meta(model, checkpoint, tmp_path, suffix):
+    path = save_checkpoint(checkpoint, tmp_path / f"x{suffix}")
+    loaded, read = load_model(path)
+    x = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(loaded.eval()(x)[0], model(x)[0])
+    assert loaded.names == {0: "person", 1: "car"}
+    assert read.meta["imgsz"] == 64
+    assert read.meta["metrics"]["coco/AP"] == 0.5
+    assert set(read.meta["versions"]) == {"uavdet", "torch", "ultralytics"}
+    assert read.training is None
+
+
+def test_checkpoints_load_without_pickle(checkpoint, tmp_path):
+    training = {"optimizer": torch.optim.AdamW(nn.Linear(2, 2).parameters()).state_dict(), "best_fitness": None}
+    path = save_checkpoint(Checkpoint(checkpoint.weights, checkpoint.meta, training), tmp_path / "x.pt")
+    assert torch.load(path, weights_only=True)["format"] == "uavdet"
+    assert read_checkpoint(path).training["best_fitness"] is None
+
+
+def test_stripping_removes_the_training_state(checkpoint, tmp_path):
+    path = save_checkpoint(Checkpoint(checkpoint.weights, checkpoint.meta, {"epoch": 3}), tmp_path / "x.pt")
+    strip_checkpoint(path, {"note": "kept"})
+    assert read_checkpoint(path).training is None
+    assert read_checkpoint(path).meta["note"] == "kept"
+
+
+def test_half_weights_load_as_float32(checkpoint, tmp_path):
+    halved = Checkpoint(half_weights(checkpoint.weights), checkpoint.meta)
+    loaded, _ = load_model(save_checkpoint(halved, tmp_path / "x.safetensors"))
+    assert all(p.dtype == torch.float32 for p in loaded.parameters())
+    assert (tmp_path / "x.safetensors").stat().st_size < 0.55 * sum(p.numel() * 4 for p in loaded.parameters())
+
+
+def test_a_failed_write_leaves_the_old_file(checkpoint, tmp_path, monkeypatch):
+    path = save_checkpoint(checkpoint, tmp_path / "x.pt")
+    before = path.read_bytes()
+
+    def fail(content, file):
+        file.write_bytes(b"half of it")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(torch, "save", fail)
+    with pytest.raises(OSError, match="disk full"):
+        save_checkpoint(checkpoint, path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_files_that_are_no_checkpoint_are_refused(checkpoint, tmp_path):
+    good = save_checkpoint(checkpoint, tmp_path / "good.pt").read_bytes()
+    cases = {
+        "missing.pt": (None, "does not exist"),
+        "empty.pt": (b"", "is empty"),
+        "cut.pt": (good[: len(good) // 2], "damaged"),
+        "text.pt": (b"no weights at all", "damaged|no checkpoint of ours"),
+        "cut.safetensors": (b"\x10\x00", "damaged"),
+    }
+    for name, (content, message) in cases.items():
+        if content is not None:
+            (tmp_path / name).write_bytes(content)
+        with pytest.raises(CheckpointError, match=message):
+            read_checkpoint(tmp_path / name)
+
+
+class Payload:
+    """Would run code when unpickled."""
+
+    def __reduce__(self):
+        return (print, ("the checkpoint ran",))
+
+
+def test_pickled_checkpoints_are_refused_and_not_run(tmp_path, capsys):
+    torch.save({"model": Payload()}, tmp_path / "evil.pt")
+    (tmp_path / "old.pt").write_bytes(pickle.dumps(Payload()))
+    for name in ("evil.pt", "old.pt"):
+        with pytest.raises(CheckpointError, match=r"uavdet import weights=.* trust=True"):
+            read_checkpoint(tmp_path / name)
+    with pytest.raises(CheckpointError, match="trust=True"):
+        import_checkpoint(tmp_path / "evil.pt")
+    assert "ran" not in capsys.readouterr().out
+
+
+def test_plain_state_dicts_are_refused_with_a_hint_and_usable_as_pretraining(model, tmp_path):
+    torch.save(model.state_dict(), tmp_path / "plain.pth")
+    with pytest.raises(CheckpointError, match="pretrained="):
+        read_checkpoint(tmp_path / "plain.pth")
+    fresh = build_model(load_model_config("rtdetr-n"), nc=2)
+    assert load_pretrained(fresh, str(tmp_path / "plain.pth")).complete
+    torch.testing.assert_close(
+        fresh.state_dict()["model.stem1.conv.weight"], model.state_dict()["model.stem1.conv.weight"]
+    )
+
+
+def test_plain_files_without_tensors_are_refused(tmp_path):
+    torch.save({"a": 1}, tmp_path / "x.pth")
+    with pytest.raises(CheckpointError, match="no tensors"):
+        read_plain_weights(tmp_path / "x.pth")
+
+
+def test_newer_checkpoints_are_refused(checkpoint, tmp_path):
+    path = tmp_path / "x.pt"
+    torch.save({"format": "uavdet", "meta": {"schema": 99, "versions": {"uavdet": "9.0"}}, "weights": {}}, path)
+    with pytest.raises(CheckpointError, match=r"written by uavdet 9\.0"):
+        read_checkpoint(path)
+
+
+def test_unknown_suffixes_are_refused(checkpoint, tmp_path):
+    with pytest.raises(CheckpointError, match="suffix"):
+        save_checkpoint(checkpoint, tmp_path / "x.bin")
+
+
+def test_partial_loads_are_refused_unless_asked_for(model):
+    weights = {key: value for key, value in model.state_dict().items() if "decoder" not in key}
+    fresh = build_model(load_model_config("rtdetr-n"), nc=2)
+    with pytest.raises(CheckpointError, match=r"\d+/\d+ tensors loaded, the first missing is 'model\.decoder"):
+        load_weights(fresh, weights)
+    report = load_weights(fresh, weights, partial=True)
+    assert report.loaded == len(weights)
+    assert not report.complete
+
+
+def test_weights_of_another_model_are_refused(model):
+    with pytest.raises(CheckpointError, match="do not fit"):
+        load_weights(build_model(load_model_config("so-detr-n"), nc=2), model.state_dict())
+    with pytest.raises(CheckpointError, match="not one tensor"):
+        load_weights(model, {"x": torch.zeros(1)}, partial=True)
+
+
+def test_class_rows_move_by_name(model):
+    fresh = build_model(load_model_config("rtdetr-n"), nc=3)
+    fresh.names = {0: "boat", 1: "Car", 2: "person"}
+    before = fresh.state_dict()["model.decoder.enc_score_head.weight"].clone()
+    assert load_weights(fresh, model.state_dict(), {0: "person", 1: "car"}).complete
+    for key in ("enc_score_head.weight", "dec_score_head.0.bias", "denoising_class_embed.weight"):
+        old, new = model.state_dict()[f"model.decoder.{key}"], fresh.state_dict()[f"model.decoder.{key}"]
+        torch.testing.assert_close(new[[2, 1]], old[[0, 1]])
+    torch.testing.assert_close(fresh.state_dict()["model.decoder.enc_score_head.weight"][0], before[0])
+
+
+@pytest.mark.parametrize("queries", [10, 50])
+def test_a_checkpoint_with_other_queries_loads(queries, tmp_path):
+    config = load_model_config("rtdetr-n")
+    config["head"][-1][3].append({"learnt_init_query": True})
+    model = build_model(config, nc=2, queries=20)
+    path = save_checkpoint(Checkpoint(model.state_dict(), describe_model(model)), tmp_path / "x.pt")
+    loaded, _ = load_model(path, queries)
+    assert loaded.eval()(torch.rand(1, 3, 96, 96))[0].shape[1] == queries
+
+
+@pytest.mark.parametrize("name", ["yolo11n.yaml", "rtdetr-resnet50.yaml"])
+def test_ultralytics_checkpoints_are_imported_on_trust(name, tmp_path):
+    from ultralytics.nn.tasks import DetectionModel, RTDETRDetectionModel
+
+    torch.manual_seed(0)
+    source = (DetectionModel if name.startswith("yolo") else RTDETRDetectionModel)(name, nc=2, verbose=False)
+    source.names = {0: "a", 1: "b"}
+    torch.save({"model": source.half(), "ema": None, "train_args": {"imgsz": 128}}, tmp_path / "x.pt")
+    out = import_checkpoint(tmp_path / "x.pt", trust=True)
+    assert out == tmp_path / "x.uavdet.pt"
+    loaded, checkpoint = load_model(out)
+    assert loaded.names == {0: "a", 1: "b"}
+    assert checkpoint.meta["imgsz"] == 128
+    x = torch.rand(1, 3, 128, 128)
+    with torch.no_grad():
+        given, expected = loaded.eval()(x)[0], source.float().eval()(x)[0]
+    torch.testing.assert_close(given, expected)
+
+
+def test_files_without_a_detector_are_not_imported(tmp_path):
+    torch.save({"model": nn.Linear(2, 2)}, tmp_path / "x.pt")
+    with pytest.raises(CheckpointError, match="no Ultralytics model"):
+        import_checkpoint(tmp_path / "x.pt", trust=True)
+    with pytest.raises(CheckpointError, match="does not exist"):
+        import_checkpoint(tmp_path / "missing.pt", trust=True)

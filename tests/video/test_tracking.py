@@ -1,0 +1,74 @@
+"""Tracking: identities on true tracks, thresholds, settings."""
+
+import numpy as np
+import pytest
+
+from uavdet.data.scenes import Scene, SceneConfig
+from uavdet.errors import UsageError
+from uavdet.video.tracking import FrameTracker, TrackerConfig, read_tracker
+
+pytest.importorskip("trackers")
+
+
+def switches(name, moving, scores=0.5, frames=25, **settings):
+    """Return how often a true object changes its identity, and the share of objects that are tracked."""
+    scene = Scene(
+        SceneConfig(seed=4, size=(480, 384), modality="thermal", objects=15, moving_camera=moving, min_size=8)
+    )
+    tracker, owner, changes, tracked, total = FrameTracker(TrackerConfig(name, settings), 10), {}, 0, 0, 0
+    for index, frame in enumerate(scene.frames(frames)):
+        rows, ids = tracker.update(frame.boxes, np.full(len(frame.boxes), scores), frame.classes, frame.image)
+        for row, identity in zip(rows, ids, strict=True):
+            true = int(frame.track_ids[row])
+            changes += owner.get(true, identity) != identity
+            owner[true] = identity
+        if index > 3:
+            tracked, total = tracked + len(rows), total + len(frame.boxes)
+    return changes, tracked / max(total, 1)
+
+
+@pytest.mark.parametrize("name", ["sort", "bytetrack", "ocsort", "botsort"])
+def test_still_cameras_keep_identities_at_scores_of_small_objects(name):
+    changes, share = switches(name, moving=False)
+    assert changes <= 2
+    assert share > 0.85
+
+
+def test_camera_motion_is_compensated_by_default():
+    compensated, share = switches("botsort", moving=True)
+    assert share > 0.7
+    assert compensated <= switches("botsort", moving=True, enable_cmc=False)[0]
+
+
+@pytest.mark.parametrize("name", ["sort", "bytetrack", "ocsort", "botsort"])
+def test_frames_without_detections_are_taken(name):
+    tracker, empty = FrameTracker(TrackerConfig(name, {}), 10), np.zeros((0, 4))
+    for _ in range(3):
+        rows, ids = tracker.update(empty, np.zeros(0), np.zeros(0), np.zeros((64, 64, 3), np.uint8))
+        assert rows.shape == ids.shape == (0,)
+
+
+def test_identities_start_at_one():
+    tracker = FrameTracker(TrackerConfig("botsort", {}), 10)
+    _, ids = tracker.update(
+        np.array([[5.0, 5, 30, 30]]), np.array([0.9]), np.array([0]), np.zeros((64, 64, 3), np.uint8)
+    )
+    assert ids.tolist() == [1]
+
+
+def test_trackers_are_read_by_name_and_from_files(tmp_path):
+    assert read_tracker("botsort") == read_tracker("botsort.yaml")
+    file = tmp_path / "mine.yaml"
+    file.write_text("tracker: bytetrack\nlost_track_buffer: 60\n")
+    config = read_tracker(str(file))
+    assert (config.name, dict(config.settings)) == ("bytetrack", {"lost_track_buffer": 60})
+
+
+def test_unknown_trackers_and_settings_are_refused(tmp_path):
+    with pytest.raises(UsageError, match="Did you mean 'ocsort'"):
+        read_tracker("ocsrt")
+    (tmp_path / "x.yaml").write_text("lost: 1\n")
+    with pytest.raises(UsageError, match="no 'tracker:'"):
+        read_tracker(str(tmp_path / "x.yaml"))
+    with pytest.raises(UsageError, match="Unknown tracker setting 'lost_track_bufer'"):
+        FrameTracker(TrackerConfig("sort", {"lost_track_bufer": 3}), 10)
