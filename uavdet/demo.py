@@ -39,7 +39,7 @@ _SCENE = SceneConfig(
 _DATASET_NAMES = {"person": "Person", "car": "Car", "bicycle": "Bicycle", "truck": "OtherVehicle"}
 _SCORED = 0.01
 _TRACKED = 0.1
-_DRAWN = 0.3
+_COUNTED = 0.3
 
 
 @dataclass
@@ -134,14 +134,15 @@ def _write_clip(path: Path) -> list[SceneFrame]:
 
 def _process(model: UAVDet, source: str, options: dict[str, Any], report: DemoReport) -> dict[str, ImageDetections]:
     """Detect, track, draw and write every frame; return the detections by frame number."""
-    tracker, identities, found = None, set(), {}
-    config = read_tracker(options.get("tracker") or "botsort")
+    identities: set[int] = set()
+    found: dict[str, ImageDetections] = {}
+    fps = _frame_rate(source)
+    tracker = FrameTracker(read_tracker(options.get("tracker") or "botsort"), fps)
     writer: VideoWriter | None = None
     with (report.save_dir / "detections.jsonl").open("w", encoding="utf-8") as lines:
-        for index, (result, seconds, fps) in enumerate(_detect(model, source, options)):
+        for index, (result, seconds) in enumerate(_detect(model, source, options)):
             report.seconds["detect"] += seconds
             started = time.perf_counter()
-            tracker = tracker or FrameTracker(config, fps)
             boxes = result.boxes.cpu().numpy()
             strong = boxes.conf >= _TRACKED
             rows, ids = tracker.update(boxes.xyxy[strong], boxes.conf[strong], boxes.cls[strong], result.orig_img)
@@ -158,7 +159,7 @@ def _process(model: UAVDet, source: str, options: dict[str, Any], report: DemoRe
             found[str(index)] = ImageDetections(
                 boxes.xyxy.astype(float), boxes.conf.astype(float), boxes.cls.astype(int)
             )
-            report.detections += int((boxes.conf >= _DRAWN).sum())
+            report.detections += int((boxes.conf >= _COUNTED).sum())
     if writer is None:
         raise DataError(f"source={source} has no frame that can be read.")
     writer.close()
@@ -166,8 +167,8 @@ def _process(model: UAVDet, source: str, options: dict[str, Any], report: DemoRe
     return found
 
 
-def _detect(model: UAVDet, source: str, options: dict[str, Any]) -> Iterator[tuple[Any, float, float]]:
-    """Yield the result, the seconds and the frame rate of each frame."""
+def _detect(model: UAVDet, source: str, options: dict[str, Any]) -> Iterator[tuple[Any, float]]:
+    """Yield the result and the seconds of each frame."""
     settings = {key: options[key] for key in ("imgsz", "device") if options.get(key) is not None}
     folder = {"project": options.get("project"), "name": options.get("name")}
     results = iter(model.predict(source, stream=True, conf=_SCORED, save=False, verbose=False, **settings, **folder))
@@ -176,7 +177,7 @@ def _detect(model: UAVDet, source: str, options: dict[str, Any]) -> Iterator[tup
         result = next(results, None)
         if result is None:
             return
-        yield result, time.perf_counter() - started, _frame_rate(source)
+        yield result, time.perf_counter() - started
 
 
 def _frame_rate(source: str) -> float:

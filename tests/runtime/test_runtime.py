@@ -59,6 +59,13 @@ def test_rows_become_pixels_inside_the_image():
     assert found.to_json()[0]["name"] == "b"
 
 
+def test_boxes_outside_the_image_are_dropped():
+    rows = np.array(
+        [[1.5, 0.5, 0.2, 0.2, 0.9, 0], [0.5, 0.5, 0.2, 0.0, 0.8, 0], [0.5, 0.5, 0.2, 0.2, 0.7, 0]], np.float32
+    )
+    assert decode_rows(rows, (100, 100), {0: "a"}).scores.tolist() == pytest.approx([0.7])
+
+
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_any_number_of_images_runs_through_a_fixed_batch(exported, count):
     _, path = exported

@@ -17,7 +17,7 @@ def decode_rows(
     max_det: int = 300,
     classes: Collection[int] | None = None,
 ) -> Detections:
-    """Turn the rows of one image into detections.
+    """Turn the rows of one image into detections; boxes outside the image are dropped.
 
     Args:
         rows: (K, 6): cx, cy, w, h normalised, score, class; the best score first.
@@ -35,4 +35,6 @@ def decode_rows(
     scale = np.array([width, height], dtype=np.float32)
     centre, half = rows[:, :2] * scale, rows[:, 2:4] * scale / 2
     boxes = np.concatenate([centre - half, centre + half], 1).clip(0, np.concatenate([scale, scale]))
-    return Detections(boxes.astype(np.float32), rows[:, 4].astype(np.float32), rows[:, 5].astype(np.int64), names)
+    inside = (boxes[:, 2:] > boxes[:, :2]).all(1)
+    boxes, rows = boxes[inside].astype(np.float32), rows[inside]
+    return Detections(boxes, rows[:, 4].astype(np.float32), rows[:, 5].astype(np.int64), names)
