@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -20,19 +21,16 @@ def boolean(value: Any) -> bool:
 
 def integer(value: Any) -> int:
     """Read an integer."""
-    if isinstance(value, bool) or float(value) != int(float(value)):
+    if isinstance(value, bool) or not math.isfinite(float(value)) or float(value) != int(float(value)):
         raise ValueError("an integer")
     return int(float(value))
 
 
 def number(value: Any) -> float:
     """Read a number."""
-    if isinstance(value, bool):
+    if isinstance(value, bool) or not math.isfinite(float(value)):
         raise ValueError("a number")
-    read = float(value)
-    if read != read:
-        raise ValueError("a number")
-    return read
+    return float(value)
 
 
 def fraction(value: Any) -> float:
@@ -57,6 +55,77 @@ def non_negative(value: Any) -> float:
     if read < 0:
         raise ValueError("a number of at least 0")
     return read
+
+
+def positive(value: Any) -> float:
+    """Read a number above 0."""
+    read = number(value)
+    if read <= 0:
+        raise ValueError("a number above 0")
+    return read
+
+
+def whole(value: Any) -> int:
+    """Read an integer of at least 0."""
+    read = integer(value)
+    if read < 0:
+        raise ValueError("an integer of at least 0")
+    return read
+
+
+def period(value: Any) -> int:
+    """Read an integer of at least 1, or -1 for never."""
+    read = integer(value)
+    if read < 1 and read != -1:
+        raise ValueError("an integer of at least 1, or -1 for never")
+    return read
+
+
+def share(value: Any) -> int | float:
+    """Read a share above 0, up to 1.0, or a number of at least 2."""
+    return int(value) if number(value) >= 2 and float(value).is_integer() else _up_to_one(value)
+
+
+def _up_to_one(value: Any) -> float:
+    read = number(value)
+    if not 0 < read <= 1:
+        raise ValueError("a share above 0, up to 1, or a whole number of at least 2")
+    return read
+
+
+def zoom(value: Any) -> float | tuple[float, float]:
+    """Read a zoom: a fraction from 0 to 1, or the smallest and the largest factor."""
+    read = literal(value)
+    if not isinstance(read, list | tuple):
+        return fraction(read)
+    factors = tuple(positive(factor) for factor in read)
+    if len(factors) != 2 or factors[0] > factors[1]:
+        raise ValueError("a fraction from 0 to 1, or smallest,largest")
+    return factors
+
+
+def caching(value: Any) -> bool | str:
+    """Read where images are kept: True or ram, disk, or False."""
+    return str(value).lower() if str(value).lower() in {"ram", "disk"} else boolean(value)
+
+
+def start(value: Any) -> bool | str:
+    """Read what training starts from: True, False, or the name of a file or of a timm model."""
+    if isinstance(value, bool) or str(value).lower() in {"true", "false"}:
+        return boolean(value)
+    if not isinstance(value, str) and not hasattr(value, "__fspath__"):
+        raise ValueError("True, False, a file or a timm model")
+    return str(value)
+
+
+def rows(value: Any) -> int | list[int | str]:
+    """Read rows of a model: their number, counted from the first, or a list of row numbers and names."""
+    if isinstance(value, bool):
+        raise ValueError("a number of rows, or a list of row numbers and names")
+    if isinstance(value, int) or (isinstance(value, str) and value.strip().isdigit()):
+        return whole(value)
+    parts = name_list(value) if isinstance(value, str) else value
+    return [int(part) if str(part).isdigit() else str(part) for part in parts]
 
 
 def text(value: Any) -> str:

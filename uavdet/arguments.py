@@ -44,10 +44,16 @@ def parse_options(given: Mapping[str, Any], mode: str, origin: str = "") -> dict
         elif name not in known:
             raise UsageError(origin + _unknown(name, mode, known))
         elif value is None or (isinstance(value, str) and value.lower() == "none"):
+            _check_nothing(known[name], origin)
             parsed[name] = None
         else:
             parsed[name] = parse_value(known[name], value, origin)
     return parsed
+
+
+def _check_nothing(argument: Argument, origin: str) -> None:
+    if argument.default is not None:
+        raise UsageError(f"{origin}{argument.name}=none is not allowed. Its default is {argument.default}.")
 
 
 def parse_value(argument: Argument, value: Any, origin: str = "") -> Any:
@@ -58,7 +64,7 @@ def parse_value(argument: Argument, value: Any, origin: str = "") -> Any:
     """
     try:
         return argument.parse(value)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError) as error:
         allowed = str(error) if not str(error).startswith(("could not", "invalid", "float()", "int()")) else "a number"
         raise UsageError(f"{origin}{argument.name}={value} is not allowed. It is {allowed}: {argument.help}.") from None
 
@@ -96,7 +102,7 @@ def read_recipe(file: Path) -> dict[str, Any]:
 
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UsageError(f"Recipe {file} is not readable YAML: {' '.join(str(error).split())}.") from error
     if not isinstance(content, dict):
         raise UsageError(f"Recipe {file} holds no mapping. A recipe is a list of key: value lines.")

@@ -78,6 +78,8 @@ def test_shapes_follow_exif_rotation(tmp_path):
 
 
 def test_bad_images_are_named(tmp_path):
+    import ultralytics.data.base  # noqa: F401  (its opener replaces Pillow's, and imports what may not be installed)
+
     whole = write_image(tmp_path / "whole.jpg", 64, 64)
     (tmp_path / "cut.jpg").write_bytes(whole.read_bytes()[:-200])
     (tmp_path / "text.jpg").write_text("no image")
@@ -140,10 +142,11 @@ def test_the_cache_is_used_and_follows_changes(split, tmp_path):
     assert [len(entry.rows) for entry in read_split(split, 1).images] == [1, 2, 0]
 
 
-def test_a_damaged_cache_is_read_anew(split, tmp_path):
+@pytest.mark.parametrize("damage", [lambda whole: b"broken", lambda whole: b"", lambda whole: whole[:-40]])
+def test_a_damaged_cache_is_read_anew(split, tmp_path, damage):
     read_split(split, 1)
     for file in (tmp_path / "cache" / "labels").glob("*.npz"):
-        file.write_bytes(b"broken")
+        file.write_bytes(damage(file.read_bytes()))
     assert len(read_split(split, 1).images) == 3
 
 

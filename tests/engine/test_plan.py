@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from tests.conftest import TINY
+from uavdet.arguments import parse_options
 from uavdet.engine.families import Family
 from uavdet.engine.plan import check_imgsz, cpu_has_bfloat16, plan_training, resolve_precision, run_folder
 from uavdet.errors import CheckpointError, ConfigError, UsageError
@@ -85,12 +86,45 @@ def test_a_recorded_run_is_a_recipe(tiny_run, tiny_data):
         ({"model": "yolo11n.yaml", "queries": 30}, UsageError, "belongs to DETR"),
         ({"amp": "fp8"}, UsageError, "amp=fp8"),
         ({"resume": "gone.pt"}, CheckpointError, "does not exist"),
+        ({"lr0": "none"}, UsageError, r"lr0=none is not allowed\. Its default is 0\.01"),
+        ({"max_det": "1e400"}, UsageError, "max_det=1e400"),
+        ({"fraction": 0}, UsageError, "a share above 0"),
+        ({"scale": "2,1"}, UsageError, "smallest,largest"),
+        ({"cache": "banana"}, UsageError, "cache=banana"),
+        ({"seed": -1}, UsageError, "at least 0"),
+        ({"save_period": 0}, UsageError, "-1 for never"),
+        ({"freeze": True}, UsageError, "a number of rows"),
+        ({"time": 0}, UsageError, "above 0"),
+        ({"classes": "7"}, UsageError, "classes=7 is no class of"),
+        ({"pretrained": 3}, UsageError, "pretrained=3"),
     ],
 )
 def test_what_cannot_work_is_refused_before_it_starts(tiny_data, options, error, message):
     with pytest.raises(error, match=message) as caught:
         plan(tiny_data, **options)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("fraction", "0.5", 0.5),
+        ("fraction", "1.0", 1.0),
+        ("fraction", "3", 3),
+        ("scale", "0.5", 0.5),
+        ("scale", "0.5,1.5", (0.5, 1.5)),
+        ("cache", "disk", "disk"),
+        ("cache", "True", True),
+        ("freeze", "2", 2),
+        ("freeze", "[stem1, 3]", ["stem1", 3]),
+        ("pretrained", "resnet18d", "resnet18d"),
+        ("save_period", "-1", -1),
+    ],
+)
+def test_values_are_read_from_text(name, text, value):
+    read = parse_options({name: text}, "train")[name]
+    assert read == value
+    assert type(read) is type(value)
 
 
 def test_recipes_refuse_unknown_keys(tiny_data, tmp_path):
@@ -154,7 +188,7 @@ def test_every_argument_named_like_one_of_ultralytics_has_its_default():
     from uavdet.argument_table import ARGUMENTS
 
     # Decided by the model, the mode or the recipe rather than by one number.
-    ours = {"batch", "imgsz", "plots", "tracker", "format", "opset", "save", "conf"}
+    ours = {"batch", "imgsz", "plots", "tracker", "format", "opset", "save", "conf", "warmup_epochs"}
     for name, argument in ARGUMENTS.items():
         if name in DEFAULT_CFG_DICT and name not in ours:
             assert argument.default == DEFAULT_CFG_DICT[name], name

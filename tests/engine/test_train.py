@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from typing import ClassVar
 
 import cv2
@@ -15,7 +16,7 @@ from uavdet.engine.checkpoint import load_model, read_checkpoint
 from uavdet.engine.plan import plan_training
 from uavdet.engine.train import train
 from uavdet.engine.trainer import TrainerHooks, build_trainer
-from uavdet.errors import CheckpointError, DataError, TrainingError, UsageError
+from uavdet.errors import CheckpointError, ConfigError, DataError, TrainingError, UsageError
 from uavdet.methods import base
 from uavdet.methods.base import MethodArgs, TrainingMethod
 
@@ -99,14 +100,14 @@ def test_a_resumed_fine_tuning_keeps_its_parameter_groups(tiny_run, tiny_data, t
     assert train({"resume": str(tmp_path / "train" / "weights" / "last.pt")}).best.exists()
 
 
-@pytest.mark.parametrize(("given", "expected"), [({}, 4), ({"warmup_iterations": 9}, 9)])
+@pytest.mark.parametrize(("given", "expected"), [({}, 4), ({"warmup_iterations": 9}, 9), ({"warmup_epochs": 2}, 4)])
 def test_warm_up_is_a_tenth_of_a_short_run_unless_given(tiny_data, tmp_path, given, expected):
     trainer = build_trainer(
         plan_training({**TINY, "data": str(tiny_data), "epochs": 20, "project": str(tmp_path), **given})
     )
     assert trainer._get_warmup_iterations(2) == expected
     trainer.epochs = 10_000
-    assert trainer._get_warmup_iterations(10) == (2000 if not given else 9)
+    assert trainer._get_warmup_iterations(10) == given.get("warmup_iterations", 20 if given else 2000)
 
 
 def test_a_resumed_run_keeps_its_arguments(tiny_data, tmp_path):
@@ -116,6 +117,55 @@ def test_a_resumed_run_keeps_its_arguments(tiny_data, tmp_path):
     last = tmp_path / "train" / "weights" / "last.pt"
     with pytest.raises(UsageError, match="'lr0' cannot change"):
         train({"resume": str(last), "lr0": 0.5})
+    moved = shutil.copytree(tiny_data.parent, tmp_path / "moved") / tiny_data.name
+    other = moved.with_name("other.yaml")
+    other.write_text(moved.read_text().replace("person", "boat"))
+    with pytest.raises(UsageError, match=r"has the classes boat, car; the run that is resumed has person, car"):
+        train({"resume": str(last), "data": str(other)})
+    result = train({"resume": True, "model": "rtdetr-n.yaml", "project": str(tmp_path), "data": str(moved)})
+    assert result.last == last
+
+
+def test_annotations_that_cannot_be_used_stop_a_run_before_its_first_epoch(tiny_data, tmp_path):
+    def begun(trainer):
+        raise AssertionError("the first epoch began")
+
+    data = tmp_path / "data.yaml"
+    root = {"path": str(tiny_data.parent), **yaml.safe_load(tiny_data.read_text())}
+    data.write_text(yaml.safe_dump({**root, "annotations": {"val": "gone.json"}}))
+    options = {**TINY, "data": str(data), "epochs": 1, "project": str(tmp_path)}
+    with pytest.raises(DataError, match=r"gone\.json' do not exist"):
+        train(options, {"on_train_epoch_start": [begun]})
+    data.write_text(yaml.safe_dump({**root, "annotations": {"vla": "gone.json"}}))
+    with pytest.raises(ConfigError, match="has the split 'vla'"):
+        train(options)
+
+
+@pytest.mark.parametrize("model", ["rtdetr-n.yaml", "yolo11n.yaml"])
+def test_all_classes_as_one(tiny_data, tmp_path, model):
+    options = {"model": model, "data": str(tiny_data), "imgsz": 64, "batch": 4, "epochs": 1, "project": str(tmp_path)}
+    result = train({**options, "single_cls": True, "plots": False})
+    assert read_checkpoint(result.best).meta["names"] == {0: "object"}
+    assert result.metrics["coco/AP"] >= 0
+
+
+def test_stock_yolo_trains_without_annotations_in_rectangles(tiny_data, tmp_path):
+    data = tmp_path / "data.yaml"
+    root = {"path": str(tiny_data.parent), **yaml.safe_load(tiny_data.read_text())}
+    root.pop("annotations")
+    data.write_text(yaml.safe_dump(root))
+    options = {"model": "yolo11n.yaml", "data": str(data), "imgsz": 64, "batch": 4, "epochs": 1}
+    result = train({**options, "rect": True, "plots": False, "project": str(tmp_path)})
+    assert result.metrics["coco/AP"] >= 0
+    assert read_checkpoint(result.best).meta["statistics"]["boxes"] > 0
+
+
+def test_a_share_of_the_batch_and_no_clipping_train(tiny_data, tmp_path):
+    """`batch=-1` sizes the batch by the GPU's memory, and on a CPU takes Ultralytics' 16; `clip=0` clips nothing."""
+    options = {**TINY, "data": str(tiny_data), "epochs": 1, "project": str(tmp_path), "batch": -1, "clip": 0}
+    start = read_checkpoint(train({**options, "lr0": 0.0, "name": "still"}).last).weights
+    moved = read_checkpoint(train({**options, "warmup_iterations": 0, "name": "moved"}).last).weights
+    assert any(not torch.equal(start[key], moved[key]) for key in start if key.endswith("weight"))
 
 
 def test_training_starts_from_weights_and_moves_classes_by_name(tiny_run, tiny_data, tmp_path):
@@ -151,8 +201,6 @@ def test_one_class_and_images_without_boxes(tiny_data, tmp_path):
 
 @pytest.mark.parametrize(("where", "what"), [("labels", "class 9"), ("images", "truncated")])
 def test_damaged_data_stops_a_run_unless_told_to_go_on(tiny_data, tmp_path, where, what):
-    import shutil
-
     root = tmp_path / "d"
     shutil.copytree(tiny_data.parent, root)
     if where == "labels":
@@ -207,6 +255,8 @@ def test_rows_are_frozen_by_number_and_by_name(tiny_data, tmp_path):
         assert torch.equal(frozen[key], named[key]), key
     with pytest.raises(UsageError, match="freeze=stem9 is no row"):
         train({**options, "freeze": "stem9"})
+    with pytest.raises(UsageError, match=r"freeze=decoder\.nope is no row"):
+        train({**options, "freeze": ["decoder.nope"]})
 
 
 def test_the_backbone_has_its_own_rate_when_it_is_pretrained(tiny_run, tiny_data, tmp_path):

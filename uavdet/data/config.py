@@ -110,13 +110,16 @@ def load_data_config(given: str | Path | None) -> DataConfig:
     annotations = source.get("annotations") or {}
     if not isinstance(annotations, dict):
         raise ConfigError(f"{file}: 'annotations:' is {annotations!r}. It maps splits to COCO JSON files.")
+    unknown = [split for split in annotations if split not in SPLITS]
+    if unknown:
+        raise ConfigError(f"{file}: 'annotations:' has the split '{unknown[0]}'. Splits are {', '.join(SPLITS)}.")
     return DataConfig(
         yaml_file=file,
         path=root,
         images=images,
         annotations={split: _resolve(path, root) for split, path in annotations.items()},
         names=_read_names(source, file),
-        channels=int(source.get("channels", 3)),
+        channels=_read_channels(source, file),
         source=source,
     )
 
@@ -128,6 +131,13 @@ def _as_list(value: Any) -> list[str]:
 def _resolve(value: str | Path, root: Path) -> Path:
     path = Path(value).expanduser()
     return path if path.is_absolute() else (root / path).resolve()
+
+
+def _read_channels(source: dict[str, Any], file: Path) -> int:
+    channels = source.get("channels", 3)
+    if not isinstance(channels, int) or isinstance(channels, bool) or channels < 1:
+        raise ConfigError(f"{file}: channels: is {channels!r}. It is the number of channels of the images, mostly 3.")
+    return channels
 
 
 def _read_names(source: dict[str, Any], file: Path) -> dict[int, str]:
@@ -147,4 +157,7 @@ def _read_names(source: dict[str, Any], file: Path) -> dict[int, str]:
         raise ConfigError(f"{file}: class ids are {sorted(names)}. They must run from 0 to {len(names) - 1}.")
     if isinstance(source.get("nc"), int) and source["nc"] != len(names):
         raise ConfigError(f"{file}: nc: {source['nc']} but names: has {len(names)} entries. Remove nc:.")
+    repeated = [name for name in names.values() if list(names.values()).count(name) > 1]
+    if repeated:
+        raise ConfigError(f"{file}: the class name '{repeated[0]}' stands twice. Classes are matched by name.")
     return {key: names[key] for key in sorted(names)}

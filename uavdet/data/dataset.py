@@ -32,6 +32,7 @@ class CheckedLabels(_Dataset):
 
     data: dict[str, Any]
     im_files: list[str]
+    labels: list[dict[str, Any]]
     label_files: list[str]
     augment: bool
     prefix: str
@@ -49,8 +50,8 @@ class CheckedLabels(_Dataset):
         Raises:
             DataError: An image or a label row cannot be used, or a training split has no box at all.
         """
-        names = self.data["names"]
-        split = read_split([Path(file) for file in self.im_files], len(names))
+        classes = self.data.get("label_classes") or len(self.data["names"])
+        split = read_split([Path(file) for file in self.im_files], classes)
         self._report(split)
         self.im_files = [str(labels.image) for labels in split.images]
         self.label_files = [str(label_file(labels.image)) for labels in split.images]
@@ -67,6 +68,13 @@ class CheckedLabels(_Dataset):
             }
             for labels in split.images
         ]
+
+    def set_rectangle(self) -> None:
+        """Sort images by aspect ratio; their shapes, which Ultralytics drops here, stay in the labels."""
+        shapes = [(label, label["shape"]) for label in self.labels]
+        super().set_rectangle()
+        for label, shape in shapes:
+            label["shape"] = shape
 
     def _report(self, split: SplitLabels) -> None:
         if split.problems and not self.data.get("skip_bad"):

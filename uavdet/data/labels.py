@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import zipfile
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -102,7 +103,7 @@ def read_image_shape(image: Path) -> tuple[int, int]:
             orientation = opened.getexif().get(_ORIENTATION_TAG)
     except FileNotFoundError:
         raise ValueError("does not exist") from None
-    except (OSError, SyntaxError, ValueError) as error:
+    except (OSError, SyntaxError, ValueError, ImportError) as error:  # Ultralytics' opener imports readers of HEIF
         raise ValueError(f"is not a readable image ({type(error).__name__})") from error
     if kind in _TRAILERS and _TRAILERS[kind] not in _tail(image):
         raise ValueError("is truncated")
@@ -243,8 +244,8 @@ def _load_cache(file: Path, images: list[Path]) -> SplitLabels | None:
         with np.load(file, allow_pickle=False) as stored:
             rows = np.split(stored["rows"], np.cumsum(stored["counts"])[:-1])
             shapes, found, duplicates = stored["shapes"], stored["found"], int(stored["duplicates"])
-    except (OSError, ValueError, KeyError):
-        return None
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
+        return None  # a damaged cache is made anew
     labels = [
         ImageLabels(image, (int(h), int(w)), row, bool(f))
         for image, (h, w), row, f in zip(images, shapes, rows, found, strict=True)

@@ -21,6 +21,7 @@ from uavdet.nn.build import ModelConfig
 DEFAULT_RECIPE = "rt-detr"
 _WEIGHT_SUFFIXES = {".pt", ".safetensors"}
 _CHANGEABLE_ON_RESUME = {
+    "data",
     "device",
     "workers",
     "cache",
@@ -103,7 +104,7 @@ def _read_model(model: str) -> tuple[ModelConfig, Checkpoint | None]:
 def _family_defaults(family: Family) -> dict[str, Any]:
     if family is Family.OURS:
         return read_recipe(find_yaml(DEFAULT_RECIPE, "cfg/recipes"))
-    return {"imgsz": 640, "batch": 16}
+    return {"imgsz": 640, "batch": 16, "warmup_epochs": 3.0}
 
 
 def _assemble(
@@ -121,6 +122,7 @@ def _assemble(
     data = load_data_config(options.get("data"))
     for split in ("train", "val"):
         data.require(split)
+    _check_classes(options["classes"], data)
     _follow_queries(options, given)
     return TrainingPlan(
         options=options,
@@ -134,6 +136,12 @@ def _assemble(
         resume=resume,
         method_settings=settings,
     )
+
+
+def _check_classes(classes: list[int] | None, data: DataConfig) -> None:
+    unknown = [index for index in classes or [] if index not in data.names]
+    if unknown:
+        raise UsageError(f"classes={unknown[0]} is no class of {data.yaml_file}, which has 0 to {data.nc - 1}.")
 
 
 def _follow_queries(options: dict[str, Any], given: set[str]) -> None:
@@ -219,21 +227,29 @@ def _plan_resume(options: dict[str, Any]) -> TrainingPlan:
             f"'{file}' is the end of a finished run and cannot be resumed. Start a new one from it: model={file}."
         )
     recorded = parse_options(checkpoint.meta["recipe"], "train", f"{file}: ")
-    changed = {key: value for key, value in options.items() if key not in {"resume", "model"}}
+    changed = {key: value for key, value in options.items() if key not in {"resume", "model", "project"}}
     for key, value in changed.items():
         if key not in _CHANGEABLE_ON_RESUME and value != recorded.get(key):
             allowed = ", ".join(sorted(_CHANGEABLE_ON_RESUME))
             raise UsageError(f"'{key}' cannot change when a run is resumed. These can: {allowed}.")
     merged = {**defaults_of("train"), **recorded, **changed, "resume": str(file)}
     config = checkpoint.meta["yaml"]
-    return _assemble(merged, set(), config, family_of(config), None, checkpoint)
+    plan = _assemble(merged, set(), config, family_of(config), None, checkpoint)
+    names, recorded_names = plan.data.names, checkpoint.meta["names"]
+    if not merged["single_cls"] and dict(names) != dict(recorded_names):
+        raise UsageError(
+            f"{plan.data.yaml_file} has the classes {', '.join(names.values())}; the run that is resumed has "
+            f"{', '.join(recorded_names.values())}. Resume it on the same data."
+        )
+    return plan
 
 
 def _last_checkpoint(options: Mapping[str, Any]) -> Path:
     """Return the checkpoint that `resume=` means: a path, that of `model=`, or the newest last.pt of the project."""
-    for given in (options["resume"], options.get("model")):
-        if isinstance(given, str):
-            return Path(given).expanduser()
+    if isinstance(options["resume"], str):
+        return Path(options["resume"]).expanduser()
+    if str(options.get("model")).endswith(".pt"):
+        return Path(options["model"]).expanduser()
     project = Path(options.get("project") or Path("runs") / "train").expanduser().absolute()
     found = sorted(project.glob("*/weights/last.pt"), key=lambda file: file.stat().st_mtime)
     if not found:

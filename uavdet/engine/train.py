@@ -10,6 +10,7 @@ from typing import Any
 from ultralytics.utils import LOGGER
 
 from uavdet.engine.checkpoint import read_checkpoint, versions
+from uavdet.engine.logs import quiet
 from uavdet.engine.plan import TrainingPlan, plan_training
 from uavdet.engine.trainer import build_trainer
 from uavdet.environment import enable_loggers
@@ -52,8 +53,9 @@ def run_plan(plan: TrainingPlan, callbacks: Callbacks | None = None) -> TrainRes
     for event, functions in (callbacks or {}).items():
         for function in functions:
             trainer.add_callback(event, function)
-    _log_plan(plan)
-    trainer.train()
+    with quiet(not plan.options["verbose"]):
+        _log_plan(plan)
+        trainer.train()
     best, last = trainer.best, trainer.last
     if not last.exists():
         raise TrainingError(f"Training ended without a checkpoint in {trainer.wdir}. Look at the messages above.")

@@ -6,11 +6,10 @@ and YOLO alike.
 
 from __future__ import annotations
 
-import contextlib
 import copy
-import logging
+import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +27,7 @@ from uavdet.engine import distributed
 from uavdet.engine.checkpoint import load_model, load_weights, save_checkpoint, strip_checkpoint
 from uavdet.engine.families import Family, backbone_rows, build_model, row_names
 from uavdet.engine.guards import divergence_report, is_out_of_memory, memory_advice
+from uavdet.engine.logs import quiet
 from uavdet.engine.plan import TrainingPlan
 from uavdet.engine.pretrained import load_pretrained
 from uavdet.engine.random_state import seed_epoch
@@ -43,7 +43,7 @@ else:
 _OWN_KEYS = frozenset(
     {
         *("recipe", "methods", "queries", "json", "loggers", "partial", "backbone_lr", "clip"),
-        *("warmup_iterations", "skip_bad", "resume", "pretrained", "amp"),
+        *("warmup_iterations", "warmup_epochs", "skip_bad", "resume", "pretrained", "amp"),
     }
 )
 """Arguments that Ultralytics does not have, or that mean something else there."""
@@ -79,9 +79,9 @@ class TrainerHooks(_Trainer):
             "data": str(plan.data.yaml_file),
             "amp": False,  # autocast is entered in the model's loss, see `set_model_attributes`
             "resume": plan.resume is not None,
-            "nbs": plan.options["nbs"] or plan.options["batch"],
+            "nbs": plan.options["nbs"] or max(int(plan.options["batch"]), 1),  # see `_build_train_pipeline`
         }
-        with _without_ultralytics_arguments():
+        with quiet():  # Ultralytics' list of all its arguments, most of which do not apply
             super().__init__(overrides=overrides, _callbacks=callbacks)
         self.world_size = distributed.world_size()
         self.ddp = self.ddp and self.world_size == 1
@@ -99,7 +99,7 @@ class TrainerHooks(_Trainer):
         """Return the dataset in Ultralytics' form; nothing is downloaded."""
         data = {**self.plan.data.as_ultralytics(), "skip_bad": self.plan.options["skip_bad"]}
         if self.plan.options["single_cls"]:
-            data |= {"names": {0: "object"}, "nc": 1}
+            data |= {"names": {0: "object"}, "nc": 1, "label_classes": self.plan.data.nc}
         return data
 
     def train(self) -> None:
@@ -157,19 +157,19 @@ class TrainerHooks(_Trainer):
             method.prepare(self)
             model.auxiliary_losses.functions.append(method.losses)
 
-    def _frozen_rows(self, freeze: int | str | list[int | str]) -> list[str]:
+    def _frozen_rows(self, freeze: int | list[int | str]) -> list[str]:
         """Return the names of the rows to freeze.
 
         Raises:
             UsageError: A row does not exist.
         """
         names = row_names(self.model)
-        entries = list(range(freeze)) if isinstance(freeze, int) else freeze if isinstance(freeze, list) else [freeze]
+        modules = {name.removeprefix("model.") for name, _ in self.model.named_modules()}
         frozen = []
-        for entry in entries:
-            if isinstance(entry, int) and entry < len(names):
+        for entry in range(freeze) if isinstance(freeze, int) else freeze:
+            if isinstance(entry, int) and 0 <= entry < len(names):
                 frozen.append(names[entry])
-            elif str(entry).split(".", 1)[0] in names:
+            elif str(entry) in modules:
                 frozen.append(str(entry))
             else:
                 raise UsageError(f"freeze={entry} is no row of this model. Rows: {', '.join(names)}.")
@@ -203,6 +203,9 @@ class TrainerHooks(_Trainer):
         if self.plan.resume is not None and self.plan.resume.training["scaler"]:  # type: ignore[index]
             self.scaler.load_state_dict(self.plan.resume.training["scaler"])  # type: ignore[index]
         self.statistics = training_statistics(self.train_loader.dataset.labels, self.args.imgsz)
+        if RANK in {-1, 0}:
+            self.validator.data = self.data
+            self.validator.ground_truth()  # annotations that cannot be used are known before the first epoch
 
     def _build_train_pipeline(self) -> None:
         """Build loaders for this process's share of the batch; without accumulation where nbs is 0.
@@ -223,8 +226,8 @@ class TrainerHooks(_Trainer):
         """Return the warm-up: as given, else by our recipe RT-DETR's 2,000 iterations, at most a tenth of the run."""
         if self.own["warmup_iterations"] is not None:
             return self.own["warmup_iterations"]
-        if self.plan.family is not Family.OURS:
-            return super()._get_warmup_iterations(num_batches)
+        if self.own["warmup_epochs"] is not None:
+            return round(min(self.own["warmup_epochs"], max(self.epochs - 1, 0)) * num_batches)
         return min(_WARMUP_ITERATIONS, round(_LARGEST_WARMUP * self.epochs * num_batches))
 
     def build_optimizer(self, model: nn.Module, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
@@ -283,7 +286,7 @@ class TrainerHooks(_Trainer):
     def optimizer_step(self) -> None:
         """Take a step with our clipping; stop where the loss or the gradients are not finite."""
         self.scaler.unscale_(self.optimizer)
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), max_norm=self.own["clip"])
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), max_norm=self.own["clip"] or math.inf)
         if not torch.isfinite(self.loss) or (not self.scaler.is_enabled() and not torch.isfinite(norm)):
             raise TrainingError(divergence_report(self))
         self.scaler.step(self.optimizer)
@@ -336,17 +339,6 @@ class TrainerHooks(_Trainer):
         fitness = self.metrics.pop("fitness", None)
         metrics = {**checkpoint.meta["metrics"], **_plain(self.metrics), "fitness": fitness}
         strip_checkpoint(self.best, {"metrics": metrics})
-
-
-@contextlib.contextmanager
-def _without_ultralytics_arguments() -> Iterator[None]:
-    """Keep Ultralytics' list of all its arguments, most of which do not apply, out of the log."""
-    level = LOGGER.level
-    LOGGER.setLevel(max(level, logging.WARNING))
-    try:
-        yield
-    finally:
-        LOGGER.setLevel(level)
 
 
 def _plain(metrics: dict[str, Any]) -> dict[str, float]:

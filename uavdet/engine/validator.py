@@ -20,6 +20,7 @@ from ultralytics.utils import LOGGER, RANK, colorstr, ops
 
 from uavdet.data.config import DataConfig
 from uavdet.data.dataset import LetterboxDataset, StretchDataset
+from uavdet.engine.logs import quiet
 from uavdet.errors import DataError
 from uavdet.evaluation.coco import CocoMetrics, coco_results, score_coco
 from uavdet.evaluation.truth import GroundTruth, ImageDetections, match_names, read_coco_truth, truth_from_labels
@@ -55,9 +56,11 @@ class CocoScoring(_Validator):
         Returns:
             The metrics by name; None on the ranks of a distributed run that do not report.
         """
-        if trainer is None:
-            self._write_resolved_yaml()
-        return super().__call__(trainer, model)
+        if trainer is not None:
+            return super().__call__(trainer, model)
+        self._write_resolved_yaml()
+        with quiet(not self.args.verbose):
+            return super().__call__(None, model)
 
     def _write_resolved_yaml(self) -> None:
         """Hand Ultralytics a dataset YAML that needs no resolving: it would look in its own folders, or download."""
@@ -95,11 +98,12 @@ class CocoScoring(_Validator):
         """Take the detections of a batch."""
         super().update_metrics(preds, batch)
         for index, pred in enumerate(preds):
+            classes = pred["cls"].long().cpu().numpy()
             boxes = self.original_boxes(pred["bboxes"], batch, index)
             self.detections[batch["im_file"][index]] = ImageDetections(
                 boxes.double().cpu().numpy(),
                 pred["conf"].double().cpu().numpy(),
-                pred["cls"].long().cpu().numpy(),
+                classes * 0 if self.args.single_cls else classes,
             )
 
     def pred_to_json(self, predn: dict[str, Tensor], pbatch: dict[str, Any]) -> None:
