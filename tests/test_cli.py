@@ -104,6 +104,7 @@ def test_every_argument_belongs_to_modes_that_exist():
     [
         (["trian"], 2, "Did you mean 'train'"),
         (["help", "trian"], 2, "Did you mean 'train'"),
+        (["help", "train", "now"], 2, "one word too many"),
         (["train", "epoch=3"], 2, "Did you mean 'epochs'"),
         (["predict", "model=gone.pt", "source=x.jpg"], 4, "'gone.pt' does not exist"),
         (["predict", "model=gone.onnx", "source=x.jpg"], 4, "'gone.onnx' does not exist"),
