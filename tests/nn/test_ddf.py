@@ -121,6 +121,18 @@ def test_equivariant_forms_agree_and_start_as_the_identity(size):
     torch.testing.assert_close(exported(x), module(x), atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize("export", [False, True])
+@pytest.mark.parametrize("side", [1, 2, 3, 4, 5])
+def test_equivariant_ddf_is_finite_where_bands_have_no_bin(side, export):
+    torch.manual_seed(0)
+    module = _trained_like(EquivariantDDF(16))
+    set_export(module, export)
+    x = torch.randn(2, 16, side, side, requires_grad=True)
+    module(x).square().sum().backward()
+    assert torch.isfinite(module(x)).all()
+    assert all(torch.isfinite(p.grad).all() for p in (x, *module.parameters()))
+
+
 def test_equivariant_ddf_equals_its_formula():
     torch.manual_seed(0)
     module, x = _trained_like(EquivariantDDF(8, bands=4, hidden=5)), torch.randn(1, 8, 6, 10)

@@ -161,7 +161,9 @@ class EquivariantDDF(nn.Module):
             (B, c, bands).
         """
         weight = (basis * half_spectrum_multiplicity(spectrum.width, basis)).flatten(1)
-        energy = spectrum.power().flatten(2) @ (weight / weight.sum(1, keepdim=True)).T
+        total = weight.sum(1, keepdim=True)
+        total = total.masked_fill(total == 0, 1.0)  # on maps of a few pixels some bands have no bin: their energy is 0
+        energy = spectrum.power().flatten(2) @ (weight / total).T
         return self.base_gain + self.adapt((energy + 1e-6).log())
 
     def frequency_branch(self, features: Tensor) -> Tensor:
