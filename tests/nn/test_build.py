@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 import yaml
+from ultralytics.nn.modules import Conv
 from ultralytics.nn.tasks import parse_model, yaml_model_load
 
 from uavdet.assets import list_assets
@@ -12,6 +13,7 @@ from uavdet.engine.families import build_model, load_model_config
 from uavdet.engine.profile import profile_model
 from uavdet.errors import ConfigError
 from uavdet.nn.build import build_network, read_rows
+from uavdet.nn.decoder import RTDETRDecoder
 
 STOCK = ["rtdetr-l.yaml", "rtdetr-x.yaml", "rtdetr-resnet50.yaml", "rtdetr-resnet101.yaml"]
 
@@ -108,6 +110,23 @@ def test_a_marker_row_shifts_no_name():
         torch.testing.assert_close(plain.eval()(x)[0], with_markers.eval()(x)[0])
 
 
+DECODER = [["stem"], 1, "RTDETRDecoder", ["nc", 16, 9, 4, 2, 1], "decoder"]
+
+
+def test_building_runs_the_rows_without_a_trace():
+    torch.manual_seed(0)
+    network, _ = build_network(_config(DECODER))
+    after = torch.rand(1)
+    torch.manual_seed(0)
+    conv = Conv(3, 8, 3, 2)
+    torch.testing.assert_close(network.state_dict()["stem.conv.weight"], conv.conv.weight)
+    RTDETRDecoder(2, [8], 16, 9, 4, 2, 1)
+    assert torch.equal(after, torch.rand(1))
+    assert all(module.training for module in network.modules())
+    assert network.stem.bn.num_batches_tracked == 0
+    assert network.decoder.shapes == []
+
+
 def _config(*head, backbone=None):
     return {
         "nc": 2,
@@ -125,8 +144,11 @@ def _config(*head, backbone=None):
         (_config([-1, 1, "Conv"]), ["head row 1", "[from, repeats, module, args, name]"]),
         (_config([-1, 1, "Conv", [8], "stem"]), ["'stem' is taken"]),
         (_config([-1, 1, "Conv", [8], "a.b"]), ["holds a dot"]),
+        (_config([-1, 1, "Conv", [8], "half"]), ["'half' is taken"]),
+        (_config([-1, 1, "Conv", [8], ""]), ["empty"]),
         (_config(["stm", 1, "Conv", [8], "x"]), ["source row 'stm'", "Did you mean 'stem'"]),
         (_config([5, 1, "Conv", [8], "x"]), ["source row '5'"]),
+        (_config([[["stem"]], 1, "Concat", [1], "x"]), ["source row '['stem']'"]),
         (_config([-1, 0, "Conv", [8], "x"]), ["repeats=0"]),
         (_config([-1, 1, "Conv", [], "x"]), ["head row 1 (x: Conv)", "args are []"]),
         (_config([["stem"], 1, "Conv", [8], "x"]), ["one source row"]),
@@ -135,6 +157,23 @@ def _config(*head, backbone=None):
         (_config([-1, 1, "DDF", [7.5], "x"]), ["fraction=7.5"]),
         (_config([["stem"], 1, "RTDETRDecoder", ["nc", {"expansion": 0.5}], "x"]), ["expansion=0.5"]),
         (_config([["stem"], 1, "RTDETRDecoder", ["nc", {"expansin": 1}], "x"]), ["expansin"]),
+        (_config([["stem"], 1, "RTDETRDecoder", ["nc", 16, 0, 4, 2, 1], "x"]), ["head row 1", "queries=0"]),
+        (_config([["stem"], 1, "RTDETRDecoder", ["nc", 16, 9, 4, 2, 0], "x"]), ["head row 1", "layers=0"]),
+        (_config([["stem"], 1, "RTDETRDecoder", ["nc", 16, 9, 4, 0, 1], "x"]), ["head row 1 (x: RTDETRDecoder)"]),
+        (_config([-1, 1, "Conv", [8], "x"]), ["head row 1 (x: Conv)", "no decoder", "RTDETRDecoder"]),
+        (_config(DECODER, [-1, 1, "nn.Identity", [], "x"]), ["head row 2 (x: nn.Identity)", "no decoder"]),
+        (_config(DECODER, backbone=[[-1, 1, "Conv", [0], "stem"]]), ["backbone row 0 (stem: Conv)", "0 channels"]),
+        (_config([-1, 1, "SPDConv", [0], "x"], DECODER), ["head row 1 (x: SPDConv)", "0 channels"]),
+        (_config(DECODER, backbone=[[-1, 1, "Conv", [-8], "stem"]]), ["backbone row 0 (stem: Conv)", "-8 channels"]),
+        (_config([-2, 1, "Conv", [8], "x"], DECODER), ["head row 1", "source row '-2'"]),
+        (
+            _config([-1, 1, "Conv", [8, 3, 2], "small"], [["stem", "small"], 1, "Concat", [1], "x"], DECODER),
+            ["head row 2 (x: Concat)", "8x32x32, 8x16x16", "must match"],
+        ),
+        (_config([["stem", "stem"], 1, "Concat", [2], "x"], DECODER), ["head row 1 (x: Concat)", "16 channels"]),
+        ({**_config(DECODER), "nc": 0}, ["my.yaml", "nc=0"]),
+        ({**_config(DECODER), "nc": None}, ["my.yaml", "nc=None"]),
+        ({**_config(DECODER), "scales": {"n": [1, 1, 8]}, "scale": "z"}, ["my.yaml", "scale='z'"]),
     ],
 )
 def test_bad_rows_are_named(config, parts):

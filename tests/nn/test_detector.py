@@ -10,6 +10,8 @@ from ultralytics.models.utils.loss import DETRLoss, RTDETRDetectionLoss
 from ultralytics.nn.modules import head as ultralytics_head
 
 from uavdet.engine.families import build_model, load_model_config
+from uavdet.engine.profile import set_export
+from uavdet.errors import ConfigError
 from uavdet.nn.decoder import RTDETRDecoder
 from uavdet.nn.detector import AuxiliaryLosses, resize_rows, targets_from_batch
 
@@ -85,6 +87,17 @@ def test_a_thousand_boxes_and_fewer_queries():
     assert torch.isfinite(total)
 
 
+def test_the_smallest_image_gives_finite_numbers():
+    torch.manual_seed(0)
+    model = build_model(load_model_config("so-detr-n"), nc=2, queries=10)
+    total, _ = model(make_batch(size=32))
+    assert torch.isfinite(total)
+    rows = model.eval()(torch.rand(1, 3, 32, 32))[0]
+    exported = set_export(copy.deepcopy(model), True)(torch.rand(1, 3, 32, 32))
+    assert torch.isfinite(rows).all()
+    assert torch.isfinite(exported).all()
+
+
 def test_one_class_model_steps():
     model = build_model(load_model_config("so-detr-n"), nc=1, queries=30)
     total, _ = model(make_batch((2, 1), nc=1))
@@ -128,6 +141,12 @@ def test_queries_change_the_output_and_no_weight(nano, queries):
     nano.set_queries(queries)
     assert list(nano.state_dict()) == before
     assert nano.eval()(torch.rand(1, 3, 64, 64))[0].shape[1] == queries
+
+
+@pytest.mark.parametrize("queries", [0, -3, "many", 2.5])
+def test_unusable_numbers_of_queries_are_refused(nano, queries):
+    with pytest.raises(ConfigError, match=r"rtdetr-n\.yaml: queries=.*at least 1"):
+        nano.set_queries(queries)
 
 
 def test_learned_queries_are_cut_or_repeated():

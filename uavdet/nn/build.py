@@ -11,20 +11,26 @@ from __future__ import annotations
 import ast
 import math
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 import uavdet.nn.ddf
 import uavdet.nn.decoder
 import uavdet.nn.efficientformer
-import uavdet.nn.resnet  # noqa: F401  (importing a module registers its layers)
+import uavdet.nn.resnet  # importing a module registers its layers
 from uavdet.errors import ConfigError, suggest_name
 from uavdet.nn.registry import Channels, registered_layers
 from uavdet.nn.stock import STOCK_ROWS, TAKES_REPEATS, RowContext
 
 ModelConfig = dict[str, Any]
+
+_PROBE_SIDE = 64  # pixels; the smallest image that a training takes
+_ROW_ERRORS = (TypeError, ValueError, LookupError, ArithmeticError, AttributeError, AssertionError, RuntimeError)
+_ROW_HOLDER = nn.Sequential()  # a row cannot be called as one of its attributes, such as `half`
 
 
 @dataclass(frozen=True)
@@ -41,16 +47,20 @@ class Row:
 
     def describe(self, config: ModelConfig) -> str:
         """Return where the row stands, for error messages."""
-        return f"{config.get('yaml_file', 'model YAML')}, {self.section} row {self.index} ({self.name}: {self.module})"
+        return f"{_origin(config)}, {self.section} row {self.index} ({self.name}: {self.module})"
+
+
+def _origin(config: ModelConfig) -> str:
+    return str(config.get("yaml_file", "model YAML"))
 
 
 def read_rows(config: ModelConfig) -> list[Row]:
     """Return the rows of a model YAML.
 
     Raises:
-        ConfigError: A section is missing, a row has a wrong shape, a name stands twice or a source is unknown.
+        ConfigError: A section is missing, a row has a wrong shape, a name cannot be used or a source is unknown.
     """
-    origin = config.get("yaml_file", "model YAML")
+    origin = _origin(config)
     for section in ("backbone", "head"):
         if not isinstance(config.get(section), list) or not config[section]:
             raise ConfigError(f"{origin} has no list of rows under '{section}'. See cfg/models/ for the form.")
@@ -69,8 +79,11 @@ def _read_row(entry: Any, section: str, before: list[Row], origin: str) -> Row:
         )
     source, repeats, module, args, *rest = entry
     name = str(rest[0]) if rest else str(index)
-    if "." in name or name in {row.name for row in before}:
-        raise ConfigError(f"{origin}, {section} row {index}: name '{name}' is taken or holds a dot. Give it another.")
+    if not name or "." in name or name in {row.name for row in before} or hasattr(_ROW_HOLDER, name):
+        raise ConfigError(
+            f"{origin}, {section} row {index}: name '{name}' is taken (by a row above or by PyTorch), empty or holds a "
+            "dot. Give it another."
+        )
     if not isinstance(repeats, int) or repeats < 1:
         raise ConfigError(f"{origin}, {section} row {index} ({name}): repeats={repeats!r} is not a positive integer.")
     where = f"{origin}, {section} row {index} ({name}: {module})"
@@ -85,10 +98,10 @@ def _read_row(entry: Any, section: str, before: list[Row], origin: str) -> Row:
 
 def _resolve(source: Any, before: list[Row], where: str) -> int:
     """Return the index of a source row; a given index stays as it is."""
-    if isinstance(source, int) and not isinstance(source, bool) and -len(before) - 1 <= source < len(before):
+    if isinstance(source, int) and not isinstance(source, bool) and -max(len(before), 1) <= source < len(before):
         return source
     names = {row.name: row.index for row in before}
-    if source not in names:
+    if not isinstance(source, str) or source not in names:
         raise ConfigError(f"{where}: source row '{source}' stands nowhere above it.{suggest_name(source, names)}")
     return names[source]
 
@@ -103,11 +116,21 @@ class Scale:
 
     @classmethod
     def of(cls, config: ModelConfig) -> Scale:
-        """Return the scale named by `scale`, else the first of `scales`, else no scaling."""
+        """Return the scale named by `scale`, else the first of `scales`, else no scaling.
+
+        Raises:
+            ConfigError: `scales` has no such entry, or the entry is no [depth, width, max_channels].
+        """
         scales = config.get("scales")
         if not scales:
             return cls(config.get("depth_multiple", 1.0), config.get("width_multiple", 1.0))
-        return cls(*scales[config.get("scale") or next(iter(scales))])
+        try:
+            return cls(*scales[config.get("scale") or next(iter(scales))])
+        except (TypeError, KeyError) as error:
+            raise ConfigError(
+                f"{_origin(config)}: scale={config.get('scale')!r} is not usable with scales={scales!r}. "
+                "Give the name of an entry of scales, each [depth, width, max_channels]."
+            ) from error
 
 
 def build_network(config: ModelConfig, channels: int = 3) -> tuple[nn.Sequential, list[int]]:
@@ -122,12 +145,15 @@ def build_network(config: ModelConfig, channels: int = 3) -> tuple[nn.Sequential
         and the sorted indices of the rows whose outputs later rows need.
 
     Raises:
-        ConfigError: A row cannot be built; the message names the file, the row and the reason.
+        ConfigError: `nc` is no positive integer, a row cannot be built or does not fit its sources, or the last row is
+            no decoder; the message names the file, the row and the reason.
     """
+    _check_classes(config)
     scale, layers = Scale.of(config), OrderedDict[str, nn.Module]()
     out_channels: list[int] = []
     save: set[int] = set()
-    for row in read_rows(config):
+    rows = read_rows(config)
+    for row in rows:
         sources = row.source if isinstance(row.source, list) else [row.source]
         taken = [out_channels[s] if row.index or s != -1 else channels for s in sources]
         module, out = _build_row(row, taken if isinstance(row.source, list) else taken[0], config, scale)
@@ -136,7 +162,65 @@ def build_network(config: ModelConfig, channels: int = 3) -> tuple[nn.Sequential
         save.update(s % row.index for s in sources if s != -1)
         layers[row.name] = module
         out_channels.append(out)
-    return nn.Sequential(layers), sorted(save)
+    network = nn.Sequential(layers)
+    _check_decoder(rows[-1], network[-1], config)
+    _check_maps(rows, network, out_channels, config, channels)
+    return network, sorted(save)
+
+
+def _check_classes(config: ModelConfig) -> None:
+    try:
+        uavdet.nn.decoder.check_count("nc", config.get("nc"))
+    except ValueError as error:
+        raise ConfigError(f"{_origin(config)}: {error}.") from error
+
+
+def _check_decoder(row: Row, module: nn.Module, config: ModelConfig) -> None:
+    if not isinstance(module, uavdet.nn.decoder.RTDETRDecoder):
+        raise ConfigError(f"{row.describe(config)}: the last row is no decoder. End the head with RTDETRDecoder.")
+
+
+def _check_maps(
+    rows: list[Row], network: nn.Sequential, out_channels: list[int], config: ModelConfig, channels: int
+) -> None:
+    """Run the rows before the decoder on an empty image, without a trace on the network or on the random state.
+
+    A network on the meta device holds no numbers and is not run.
+
+    Raises:
+        ConfigError: A row cannot take the maps of its sources, or gives other channels than it promised.
+    """
+    if any(parameter.is_meta for parameter in network.parameters()):
+        return
+    network.eval()
+    outputs: list[Any] = []
+    previous: Any = torch.zeros(1, channels, _PROBE_SIDE, _PROBE_SIDE)
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        for row, module, expected in zip(rows[:-1], network, out_channels, strict=False):
+            previous = _probe_row(row, module, previous, outputs, expected, config)
+            outputs.append(previous)
+    network.train()
+
+
+def _probe_row(
+    row: Row, module: nn.Module, previous: Any, outputs: Sequence[Any], channels: int, config: ModelConfig
+) -> Any:
+    sources = row.source if isinstance(row.source, list) else [row.source]
+    taken = [previous if source == -1 else outputs[source] for source in sources]
+    shapes = ", ".join("x".join(map(str, x.shape[1:])) if isinstance(x, Tensor) else type(x).__name__ for x in taken)
+    where = f"{row.describe(config)}, given {shapes} by its sources at {_PROBE_SIDE}x{_PROBE_SIDE} pixels"
+    try:
+        output = module(taken if isinstance(row.source, list) else taken[0])
+    except _ROW_ERRORS as error:
+        raise ConfigError(f"{where}: {_reason(error)}. Let the sources' maps fit the row.") from error
+    if isinstance(output, Tensor) and (output.ndim != 4 or output.shape[1] != channels):
+        raise ConfigError(f"{where}: gives {tuple(output.shape)} instead of {channels} channels. Check its args.")
+    return output
+
+
+def _reason(error: Exception) -> str:
+    """Return what an error says, on one line and without its full stop."""
+    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
 
 
 def _build_row(row: Row, in_channels: Channels, config: ModelConfig, scale: Scale) -> tuple[nn.Module, int]:
@@ -150,11 +234,16 @@ def _build_row(row: Row, in_channels: Channels, config: ModelConfig, scale: Scal
     args = [_argument(value, config) for value in row.args]
     try:
         if row.module in layers:
-            return _repeat_registered(row, layers[row.module], in_channels, args)
-        repeats = max(round(row.repeats * scale.depth), 1) if row.repeats > 1 else row.repeats
-        return STOCK_ROWS[row.module](RowContext(in_channels, args, repeats, scale.width, scale.max_channels))
-    except (TypeError, ValueError, IndexError, KeyError, AssertionError) as error:
-        raise ConfigError(f"{row.describe(config)}: {error or type(error).__name__}. Its args are {args}.") from error
+            module, out = _repeat_registered(row, layers[row.module], in_channels, args)
+        else:
+            repeats = max(round(row.repeats * scale.depth), 1) if row.repeats > 1 else row.repeats
+            context = RowContext(in_channels, args, repeats, scale.width, scale.max_channels)
+            module, out = STOCK_ROWS[row.module](context)
+        if out < 1:
+            raise ValueError(f"gives {out} channels, at least 1 is needed")
+    except _ROW_ERRORS as error:
+        raise ConfigError(f"{row.describe(config)}: {_reason(error)}. Its args are {args}.") from error
+    return module, out
 
 
 def _repeat_registered(row: Row, layer: Any, in_channels: Channels, args: list[Any]) -> tuple[nn.Module, int]:

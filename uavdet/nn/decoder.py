@@ -34,6 +34,17 @@ def check_expansion(expansion: Expansion) -> Expansion:
     raise ValueError(f"expansion={expansion!r} is not usable: give a number of at least 1, or adaptive")
 
 
+def check_count(name: str, value: Any) -> int:
+    """Return `value` if it is an integer of at least 1.
+
+    Raises:
+        ValueError: It is not.
+    """
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"{name}={value!r} is not usable: give an integer of at least 1")
+    return value
+
+
 @register("RTDETRDecoder")
 class RTDETRDecoder(ultralytics_head.RTDETRDecoder):
     """RT-DETR's decoder (arXiv 2304.08069).
@@ -66,6 +77,8 @@ class RTDETRDecoder(ultralytics_head.RTDETRDecoder):
         **settings: Any,
     ) -> None:
         super().__init__(nc, ch, *args, **settings)
+        for name, value in (("nc", nc), ("queries", self.num_queries), ("layers", self.num_decoder_layers)):
+            check_count(name, value)
         if box_loss not in {None, "giou", "siou"}:
             raise ValueError(f"box_loss={box_loss!r} is not usable: give giou or siou")
         self.expansion, self.box_loss = check_expansion(expansion), box_loss

@@ -17,9 +17,10 @@ from torch import Tensor, nn
 from ultralytics.nn.tasks import DetectionModel, RTDETRDetectionModel
 from ultralytics.utils.torch_utils import initialize_weights
 
+from uavdet.errors import ConfigError
 from uavdet.losses.detection import DetectionCriterion
 from uavdet.nn.build import ModelConfig, build_network
-from uavdet.nn.decoder import RTDETRDecoder
+from uavdet.nn.decoder import RTDETRDecoder, check_count
 
 Batch = dict[str, Any]
 AuxiliaryLoss = Callable[[nn.Module, Batch, Any], dict[str, Tensor]]
@@ -147,7 +148,7 @@ class Detector(HookedLoss, RTDETRDetectionModel):
         self, config: ModelConfig, channels: int = 3, nc: int | None = None, queries: int | None = None
     ) -> None:
         nn.Module.__init__(self)
-        self.yaml = {**copy.deepcopy(config), "channels": channels, "nc": nc or config["nc"]}
+        self.yaml = {**copy.deepcopy(config), "channels": channels, "nc": nc or config.get("nc")}
         self.model, self.save = build_network(self.yaml, channels)
         self.nc = self.yaml["nc"]
         self.names = {index: str(index) for index in range(self.nc)}
@@ -163,8 +164,15 @@ class Detector(HookedLoss, RTDETRDetectionModel):
         return self.model[-1]  # type: ignore[return-value]
 
     def set_queries(self, queries: int) -> None:
-        """Set how many queries the decoder selects; learned initial queries, if any, are cut or repeated to fit."""
-        self.yaml["queries"] = self.head.num_queries = queries
+        """Set how many queries the decoder selects; learned initial queries, if any, are cut or repeated to fit.
+
+        Raises:
+            ConfigError: `queries` is no positive integer.
+        """
+        try:
+            self.yaml["queries"] = self.head.num_queries = check_count("queries", queries)
+        except ValueError as error:
+            raise ConfigError(f"{self.yaml.get('yaml_file', 'model YAML')}: {error}.") from error
         if self.head.learnt_init_query:
             weight = self.head.tgt_embed.weight.data
             self.head.tgt_embed = nn.Embedding.from_pretrained(resize_rows(weight, queries), freeze=False)

@@ -33,7 +33,13 @@ class RowContext:
         return single_source(self.in_channels)
 
     def scaled(self, channels: int) -> int:
-        """Return output channels under the YAML's compound scale, a multiple of 8 as Ultralytics rounds them."""
+        """Return output channels under the YAML's compound scale, a multiple of 8 as Ultralytics rounds them.
+
+        Raises:
+            ValueError: `channels` is below 1.
+        """
+        if channels < 1:
+            raise ValueError(f"{channels} channels are not usable: at least 1 is needed")
         return math.ceil(min(channels, self.max_channels) * self.width / 8) * 8
 
     def repeat(self, make: Callable[[], nn.Module]) -> nn.Module:
