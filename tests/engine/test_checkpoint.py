@@ -5,6 +5,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from uavdet.engine.checkpoint import (
@@ -147,6 +148,77 @@ def test_newer_checkpoints_are_refused(checkpoint, tmp_path):
         read_checkpoint(path)
 
 
+GOOD_META = {"yaml": {}, "names": {"0": "a"}}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({}, "lacks 'meta'"),
+        ({"meta": None, "weights": {}}, "'meta' is NoneType"),
+        ({"meta": [], "weights": {}}, "'meta' is list"),
+        ({"meta": {}, "weights": {}}, r"lacks 'meta\.yaml'"),
+        ({"meta": {"yaml": "x", "names": {}}, "weights": {}}, r"'meta\.yaml' is str"),
+        ({"meta": {"yaml": {}}, "weights": {}}, r"lacks 'meta\.names'"),
+        ({"meta": {"yaml": {}, "names": ["a"]}, "weights": {}}, r"'meta\.names' is list"),
+        ({"meta": {"yaml": {}, "names": {"a": "b"}}, "weights": {}}, "no class names by id"),
+        ({"meta": {"yaml": {}, "names": {}}, "weights": {}}, "no class names by id"),
+        ({"meta": GOOD_META}, "lacks 'weights'"),
+        ({"meta": GOOD_META, "weights": {}, "training": 3}, "'training' is int"),
+        ({"meta": {"schema": 99, "versions": None}}, "by a newer uavdet"),
+    ],
+)
+def test_incomplete_checkpoints_are_refused(content, message, tmp_path):
+    torch.save({"format": "uavdet", **content}, tmp_path / "x.pt")
+    with pytest.raises(CheckpointError, match=message) as caught:
+        read_checkpoint(tmp_path / "x.pt")
+    assert "\n" not in str(caught.value)
+    with pytest.raises(CheckpointError, match=message):
+        read_plain_weights(tmp_path / "x.pt")
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        ({}, "lacks 'meta'"),
+        ({"meta": "{}"}, r"lacks 'meta\.yaml'"),
+        ({"meta": "[]"}, "'meta' is list"),
+        ({"meta": "null"}, "'meta' is NoneType"),
+        ({"meta": "{"}, "damaged"),
+        ({"meta": '{"yaml": {}}'}, r"lacks 'meta\.names'"),
+    ],
+)
+def test_incomplete_safetensors_are_refused(header, message, tmp_path):
+    save_file({"x": torch.zeros(1)}, tmp_path / "x.safetensors", {"format": "uavdet", **header})
+    with pytest.raises(CheckpointError, match=message):
+        read_checkpoint(tmp_path / "x.safetensors")
+
+
+def test_safetensors_of_others_may_have_any_header(tmp_path):
+    save_file({"x": torch.zeros(1)}, tmp_path / "x.safetensors", {"format": "pt", "meta": "no JSON"})
+    with pytest.raises(CheckpointError, match="without a uavdet header"):
+        read_checkpoint(tmp_path / "x.safetensors")
+    assert list(read_plain_weights(tmp_path / "x.safetensors")) == ["x"]
+
+
+@pytest.mark.parametrize("key", [int, str])
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+def test_class_ids_are_integers_however_they_were_written(key, suffix, tmp_path):
+    meta = {"yaml": {}, "names": {key(0): "person", key(1): "car"}}
+    path = save_checkpoint(Checkpoint({"x": torch.zeros(1)}, meta), tmp_path / f"x{suffix}")
+    assert read_checkpoint(path).meta["names"] == {0: "person", 1: "car"}
+
+
+def test_an_older_file_with_ids_in_words_starts_a_model(checkpoint, model, tmp_path):
+    meta = {**checkpoint.meta, "names": {"0": "person", "1": "car"}, "metrics": None}
+    torch.save({"format": "uavdet", "meta": meta, "weights": checkpoint.weights}, tmp_path / "x.pt")
+    loaded, read = load_model(tmp_path / "x.pt")
+    assert loaded.names == {0: "person", 1: "car"}
+    fresh = build_model(load_model_config("rtdetr-n"), nc=2)
+    fresh.names = {0: "car", 1: "person"}
+    assert load_weights(fresh, read.weights, read.meta["names"]).complete
+
+
 def test_unknown_suffixes_are_refused(checkpoint, tmp_path):
     with pytest.raises(CheckpointError, match="suffix"):
         save_checkpoint(checkpoint, tmp_path / "x.bin")
@@ -207,6 +279,38 @@ def test_ultralytics_checkpoints_are_imported_on_trust(name, tmp_path):
     with torch.no_grad():
         given, expected = loaded.eval()(x)[0], source.float().eval()(x)[0]
     torch.testing.assert_close(given, expected)
+
+
+@pytest.mark.parametrize(
+    ("trained", "kept"), [(50, 64), (128, 128), (1, 32), ([50, 100], [64, 128]), (None, 640), (640.0, 640)]
+)
+def test_channels_and_a_usable_size_are_imported(trained, kept, tmp_path):
+    from ultralytics.nn.tasks import DetectionModel
+
+    source = DetectionModel("yolo11n.yaml", ch=1, nc=2, verbose=False)
+    torch.save({"model": source, "train_args": {"imgsz": trained}}, tmp_path / "x.pt")
+    loaded, checkpoint = load_model(import_checkpoint(tmp_path / "x.pt", trust=True))
+    assert checkpoint.meta["imgsz"] == kept
+    assert checkpoint.meta["yaml"]["channels"] == 1
+    assert loaded.eval()(torch.rand(1, 1, 64, 64))[0].shape[0] == 1
+
+
+def test_weights_that_do_not_fit_their_own_yaml_are_refused(checkpoint, tmp_path):
+    weights = {key: value for key, value in checkpoint.weights.items() if "decoder" not in key}
+    path = save_checkpoint(Checkpoint(weights, checkpoint.meta), tmp_path / "x.pt")
+    with pytest.raises(CheckpointError, match="its own YAML describes"):
+        load_model(path)
+
+
+def test_a_changed_network_is_not_imported(tmp_path):
+    from ultralytics.nn.tasks import DetectionModel
+
+    source = DetectionModel("yolo11n.yaml", nc=2, verbose=False)
+    source.model[0].conv = nn.Conv2d(3, 8, 3)
+    torch.save({"model": source}, tmp_path / "x.pt")
+    with pytest.raises(CheckpointError, match=r"its own YAML describes: \d+/\d+ tensors") as caught:
+        import_checkpoint(tmp_path / "x.pt", trust=True)
+    assert "partial" not in str(caught.value)
 
 
 def test_files_without_a_detector_are_not_imported(tmp_path):

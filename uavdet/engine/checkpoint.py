@@ -9,6 +9,7 @@ written beside their place, synced to disk and renamed over it, so that a reader
 from __future__ import annotations
 
 import json
+import math
 import os
 import pickle
 import zipfile
@@ -36,7 +37,7 @@ class Checkpoint:
 
     Attributes:
         weights: The model's state dict; in training the moving average.
-        meta: Plain data: `yaml`, `names`, `imgsz`, `recipe`, `versions`, `statistics`, `metrics`, ...
+        meta: Plain data: `yaml`, `names` (class id to name), `imgsz`, `recipe`, `versions`, `statistics`, ...
         training: Optimizer, random state and so on, or None in a finished checkpoint.
     """
 
@@ -149,8 +150,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
             f"'{path}' holds no uavdet checkpoint. A plain state dict can start a training: "
             f"uavdet train model=YAML pretrained={path}."
         )
-    _check_schema(path, content["meta"])
-    return Checkpoint(content["weights"], content["meta"], content.get("training"))
+    return _checked(path, content)
 
 
 def _foreign_message(path: Path) -> str:
@@ -168,23 +168,61 @@ def _read_safetensors(path: Path) -> Checkpoint:
         with safe_open(path, framework="pt") as stream:
             header = stream.metadata() or {}
             weights = {key: stream.get_tensor(key) for key in stream.keys()}  # noqa: SIM118 (not a dict)
-        meta = json.loads(header["meta"]) if header.get("format") == FORMAT else None
+        ours = header.get("format") == FORMAT
+        content = {key: json.loads(value) for key, value in header.items() if ours and key == "meta"}
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(f"'{path}' is damaged ({' '.join(str(error).split())}). Use another one.") from error
-    if meta is None:
+    if not ours:
         raise CheckpointError(
             f"'{path}' holds tensors without a uavdet header. They can start a training: "
             f"uavdet train model=YAML pretrained={path}."
         )
+    return _checked(path, {**content, "weights": weights})
+
+
+def _checked(path: Path, content: dict[str, Any]) -> Checkpoint:
+    """Return the checkpoint that a file's content makes, its class ids as integers.
+
+    Raises:
+        CheckpointError: A newer uavdet wrote it, or it lacks a part or holds one of another kind.
+    """
+    meta = _part(path, content, "meta", "", dict)
     _check_schema(path, meta)
-    meta["names"] = {int(key): name for key, name in meta["names"].items()}
-    return Checkpoint(weights, meta)
+    _part(path, meta, "yaml", "meta.", dict)
+    names = _integer_keys(_part(path, meta, "names", "meta.", dict))
+    if not names:
+        raise CheckpointError(f"'{path}': 'meta.names' gives no class names by id. Use another checkpoint.")
+    weights = _part(path, content, "weights", "", dict)
+    training = content.get("training")
+    if training is not None:
+        training = _part(path, content, "training", "", dict)
+    return Checkpoint(weights, {**meta, "names": names}, training)
+
+
+def _part(path: Path, content: dict[str, Any], key: str, prefix: str, kind: type) -> Any:
+    """Return `content[key]`; refuse a checkpoint that lacks it or has something else there."""
+    if key not in content:
+        raise CheckpointError(f"'{path}' is incomplete: it lacks '{prefix}{key}'. Use another checkpoint.")
+    if not isinstance(content[key], kind):
+        given = type(content[key]).__name__
+        raise CheckpointError(f"'{path}': '{prefix}{key}' is {given}, not {kind.__name__}. Use another checkpoint.")
+    return content[key]
+
+
+def _integer_keys(names: dict[Any, str]) -> dict[int, str] | None:
+    """Return class names by integer id, as JSON's keys are strings; None where there are none or a key is no id."""
+    try:
+        return {int(key): str(name) for key, name in names.items()} or None
+    except (TypeError, ValueError):
+        return None
 
 
 def _check_schema(path: Path, meta: dict[str, Any]) -> None:
-    if meta.get("schema", 0) > SCHEMA:
-        written = meta.get("versions", {}).get("uavdet", "a newer uavdet")
-        raise CheckpointError(f"'{path}' was written by uavdet {written}, which this one cannot read. Upgrade uavdet.")
+    schema, recorded = meta.get("schema", 0), meta.get("versions")
+    if isinstance(schema, int) and schema > SCHEMA:
+        known = isinstance(recorded, dict) and recorded.get("uavdet")
+        written = f"uavdet {known}" if known else "a newer uavdet"
+        raise CheckpointError(f"'{path}' was written by {written}, which this one cannot read. Upgrade uavdet.")
 
 
 def read_plain_weights(path: Path) -> Weights:
@@ -285,10 +323,24 @@ def load_model(path: str | Path, queries: int | None = None) -> tuple[nn.Module,
     meta = checkpoint.meta
     model = build_model(meta["yaml"], len(meta["names"]), meta["yaml"].get("channels", 3), queries)
     model.names = dict(meta["names"])  # type: ignore[assignment]
-    load_weights(model, checkpoint.weights)
+    _load_all(path, model, checkpoint.weights)
     if isinstance(model, Detector):
         model.nc = len(meta["names"])
     return model.float(), checkpoint
+
+
+def _load_all(path: str | Path, model: nn.Module, weights: Weights) -> None:
+    """Fill the model that a file describes with the file's own weights.
+
+    Raises:
+        CheckpointError: They do not fill it.
+    """
+    report = load_weights(model, weights, partial=True)
+    if not report.complete:
+        raise CheckpointError(
+            f"'{path}' does not fit the network that its own YAML describes: {report}, the first missing is "
+            f"'{report.missing[0]}'. It was pruned, fused or otherwise changed; use another checkpoint."
+        )
 
 
 def describe_model(model: nn.Module) -> dict[str, Any]:
@@ -347,9 +399,17 @@ def import_checkpoint(path: str | Path, out: str | Path | None = None, *, trust:
     if not isinstance(source, nn.Module) or not hasattr(source, "yaml"):
         raise CheckpointError(f"'{path}' holds no Ultralytics model. Import checkpoints of RT-DETR or YOLO detectors.")
     names = {int(key): str(name) for key, name in source.names.items()}  # type: ignore[union-attr,operator]
-    model = build_model(_plain(source.yaml), len(names))
+    config = _plain(source.yaml)
+    model = build_model(config, len(names), config.get("channels") or config.get("ch") or 3)
     model.names = names  # type: ignore[assignment]
-    load_weights(model, source.float().state_dict())
+    _load_all(path, model, source.float().state_dict())
     arguments = content.get("train_args") or {}
-    meta = {**describe_model(model), "imgsz": arguments.get("imgsz", 640), "imported_from": path.name}
+    meta = {**describe_model(model), "imgsz": _usable_size(arguments.get("imgsz")), "imported_from": path.name}
     return save_checkpoint(Checkpoint(model.state_dict(), meta), out or path.with_suffix(".uavdet.pt"))
+
+
+def _usable_size(imgsz: Any) -> int | list[int]:
+    """Return an input size with each side rounded up to a multiple of the stride, 32; 640 where none is known."""
+    sides = imgsz if isinstance(imgsz, list | tuple) else [imgsz or 640]
+    rounded = [max(1, math.ceil(side / 32)) * 32 for side in sides]
+    return rounded if len(rounded) > 1 else rounded[0]
