@@ -33,7 +33,7 @@ class _ExportedDetector(nn.Module):
         self.model = model
 
     def forward(self, images: Tensor) -> Tensor:
-        """Map (B, 3, H, W) RGB in [0, 1] to rows [cx, cy, w, h, score, class], normalised."""
+        """Map (B, C, H, W) in [0, 1], RGB or grey, to rows [cx, cy, w, h, score, class], normalised."""
         outputs = self.model(images)
         return outputs[0] if isinstance(outputs, list | tuple) else outputs
 
@@ -147,6 +147,7 @@ def _metadata(
     model: nn.Module, imgsz: tuple[int, int], batch: int, dynamic: bool, opset: int, meta: dict[str, Any]
 ) -> dict[str, str]:
     """Return the file's metadata: Ultralytics' keys, so that its loaders read the file, and ours as JSON."""
+    channels = model.yaml.get("channels", 3)  # type: ignore[union-attr,operator]
     values = {
         "description": f"uavdet {model.yaml.get('yaml_file', 'detector')}",  # type: ignore[union-attr,operator]
         "author": "uavdet",
@@ -158,7 +159,7 @@ def _metadata(
         "stride": 32,
         "batch": batch,
         "imgsz": list(imgsz),
-        "channels": model.yaml.get("channels", 3),  # type: ignore[union-attr,operator]
+        "channels": channels,
         "names": dict(model.names),  # type: ignore[arg-type]
         "end2end": False,
         "args": {"batch": batch, "dynamic": dynamic, "opset": opset},
@@ -166,7 +167,7 @@ def _metadata(
         "uavdet": json.dumps(
             {
                 "schema": 1,
-                "preprocessing": {"resize": "stretch", "color": "RGB", "scale": 1 / 255},
+                "preprocessing": {"resize": "stretch", "color": "grey" if channels == 1 else "RGB", "scale": 1 / 255},
                 "boxes": "cxcywh normalised",
                 "statistics": meta.get("statistics"),
                 "metrics": meta.get("metrics"),

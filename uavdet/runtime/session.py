@@ -20,12 +20,13 @@ class Session:
 
     Args:
         path: The `.onnx` file.
-        device: 'cpu', or 'cuda' / a GPU's number.
+        device: 'cpu' (in any case), or 'cuda' / a GPU's number.
         threads: CPU threads; by default one for each processor.
 
     Attributes:
         names: Class id to class name.
         imgsz: (height, width) of the input in pixels.
+        channels: Channels of the input: 3 (RGB) or 1 (grey) as a rule.
         stride: What the sides are multiples of.
         batch: Images a run, or None where the batch size is open.
         metadata: Everything that the file says of itself.
@@ -49,6 +50,7 @@ class Session:
         self.imgsz = (int(height), int(width))
         self.stride = int(self.metadata.get("stride", 32))
         self._input = self._session.get_inputs()[0]
+        self.channels = self._input.shape[1] if isinstance(self._input.shape[1], int) else 3
         self.batch = self._input.shape[0] if isinstance(self._input.shape[0], int) else None
         self.provider = self._session.get_providers()[0]
 
@@ -56,8 +58,8 @@ class Session:
         """Run the network.
 
         Args:
-            batch: (B, 3, H, W) float32 RGB in [0, 1]. A batch larger or smaller than the file's fixed one is split
-                or filled up.
+            batch: (B, C, H, W) float32 in [0, 1], RGB or grey, at least one image. A batch larger or smaller than the
+                file's fixed one is split or filled up.
 
         Returns:
             (B, K, 6) float32: cx, cy, w, h normalised, score, class.
@@ -98,7 +100,7 @@ def _open(path: Path, device: str | int | None, threads: int | None) -> Any:
 
 
 def _provider(device: str | int | None, available: list[str]) -> str:
-    name = "cpu" if device in {None, "", "cpu"} else "cuda"
+    name = "cpu" if device is None or str(device).strip().lower() in {"", "cpu"} else "cuda"
     provider = _PROVIDERS[name]
     if provider not in available:
         raise UsageError(f"device={device} needs {provider}; this ONNX Runtime has {', '.join(available)}.")
