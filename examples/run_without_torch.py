@@ -25,4 +25,7 @@ def main(weights: str, picture: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:3])
+    if len(sys.argv) != 3:
+        print("usage: python examples/run_without_torch.py detector.onnx image.jpg", file=sys.stderr)
+        sys.exit(2)
+    main(*sys.argv[1:])
