@@ -16,6 +16,9 @@ os.environ["YOLO_AUTOINSTALL"] = "false"
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["MPLBACKEND"] = "Agg"
 
+# Ultralytics' log handler keeps the stream that it finds when it is imported, which must not be that of one test.
+import uavdet.engine.families  # noqa: F401, E402
+
 
 @pytest.fixture(scope="session")
 def tiny_data(tmp_path_factory):
