@@ -5,7 +5,7 @@ import pytest
 
 from uavdet.data.scenes import Scene, SceneConfig
 from uavdet.errors import UsageError
-from uavdet.video.tracking import FrameTracker, TrackerConfig, read_tracker
+from uavdet.video.tracking import FrameTracker, SourceTracker, TrackerConfig, read_tracker
 
 pytest.importorskip("trackers")
 
@@ -72,3 +72,74 @@ def test_unknown_trackers_and_settings_are_refused(tmp_path):
         read_tracker(str(tmp_path / "x.yaml"))
     with pytest.raises(UsageError, match="Unknown tracker setting 'lost_track_bufer'"):
         FrameTracker(TrackerConfig("sort", {"lost_track_bufer": 3}), 10)
+
+
+def source_tracker():
+    return SourceTracker(TrackerConfig("botsort", {}))
+
+
+def see(tracker, shape=(64, 64), **where):
+    """Track one still object in a frame and return its identity."""
+    boxes = np.array([[5.0, 5, 30, 30]])
+    _, ids = tracker.update(
+        boxes, np.array([0.9]), np.array([0]), np.zeros((*shape, 3), np.uint8), frame_rate=10, **where
+    )
+    return ids.tolist()
+
+
+def test_images_are_one_sequence_and_videos_one_each():
+    tracker = source_tracker()
+    see(tracker)
+    first = tracker._slots[0].tracker
+    see(tracker)
+    assert tracker._slots[0].tracker is first
+    see(tracker, name="a.mp4")
+    second = tracker._slots[0].tracker
+    assert second is not first
+    see(tracker, name="a.mp4")
+    assert tracker._slots[0].tracker is second
+    see(tracker, name="b.mp4")
+    assert tracker._slots[0].tracker is not second
+
+
+def test_streams_have_a_tracker_each():
+    tracker = source_tracker()
+    assert see(tracker, slot=0) == see(tracker, slot=1) == [1]
+    assert tracker._slots[0].tracker is not tracker._slots[1].tracker
+
+
+def test_frames_of_another_size_start_a_tracker_with_new_identities():
+    tracker = source_tracker()
+    assert [see(tracker), see(tracker), see(tracker, (48, 64)), see(tracker, (48, 64))] == [[1], [1], [2], [2]]
+
+
+def test_what_is_resumed_goes_on_under_another_name():
+    tracker = source_tracker()
+    see(tracker, name="1.mp4")
+    kept = tracker._slots[0].tracker
+    tracker.resume()
+    see(tracker, name="2.mp4")
+    assert tracker._slots[0].tracker is kept
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"tracker: [", "not readable YAML"),
+        (b"\xff\xfe\x00\x80", "not readable YAML"),
+        (b"tracker: botsort\ncmc_method: foo\n", "Unknown CMC method"),
+        (b"tracker: botsort\ncmc_downscale: 1.5\n", "a whole number"),
+        (b"tracker: sort\ntrack_activation_threshold: abc\n", "a number from 0 to 1"),
+        (b"tracker: sort\ntrack_activation_threshold: 7\n", "a number from 0 to 1"),
+        (b"tracker: sort\nlost_track_buffer: -1\n", "a whole number"),
+        (b"tracker: ocsort\ndirection_consistency_weight: .nan\n", "a number"),
+        (b"tracker: botsort\nenable_cmc: 3\n", "true or false"),
+        (b"tracker: sort\niou: x\n", "Unknown tracker setting 'iou'"),
+        (b"tracker: sort\n3: x\n", "Unknown tracker setting '3'"),
+    ],
+)
+def test_trackers_that_cannot_run_are_refused_at_the_start(tmp_path, text, message):
+    (tmp_path / "x.yaml").write_bytes(text)
+    with pytest.raises(UsageError, match=message) as caught:
+        read_tracker(str(tmp_path / "x.yaml"))
+    assert "\n" not in str(caught.value)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from uavdet.video.drawing import draw_tracks
+from uavdet.video.drawing import draw_tracks, fit_canvas
 from uavdet.video.writer import VideoWriter
 
 av = pytest.importorskip("av")
@@ -39,3 +39,12 @@ def test_boxes_stand_off_small_objects():
     assert canvas[82:98, 82:90].sum() == 0, "the object itself is not covered"
     assert canvas[78, 80:90].sum() > 0
     assert draw_tracks(frame, np.zeros((0, 4)), np.zeros(0), np.zeros(0), names).shape == (200, 200, 3)
+
+
+def test_pictures_of_another_size_are_fitted():
+    canvas = np.full((40, 80, 3), 200, np.uint8)
+    assert fit_canvas(canvas, (40, 80)) is canvas
+    fitted = fit_canvas(canvas, (100, 100))
+    assert fitted.shape == (100, 100, 3)
+    assert (fitted[25:75] == 200).all()
+    assert fitted[:25].sum() == fitted[75:].sum() == 0

@@ -43,6 +43,18 @@ def draw_tracks(
     return canvas
 
 
+def fit_canvas(canvas: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Return a picture scaled into (height, width), its proportions kept, on black; itself where it has that size."""
+    if canvas.shape[:2] == size:
+        return canvas
+    scale = min(size[0] / canvas.shape[0], size[1] / canvas.shape[1])
+    height, width = (max(1, round(side * scale)) for side in canvas.shape[:2])
+    top, left = (size[0] - height) // 2, (size[1] - width) // 2
+    fitted = np.zeros((*size, 3), dtype=canvas.dtype)
+    fitted[top : top + height, left : left + width] = cv2.resize(canvas, (width, height), interpolation=cv2.INTER_AREA)
+    return fitted
+
+
 def _write(canvas: np.ndarray, text: str, origin: tuple[int, int], colour: tuple[int, int, int], size: float) -> None:
     """Write text with a dark outline, readable on any ground."""
     cv2.putText(canvas, text, origin, _FONT, size, (0, 0, 0), 3, cv2.LINE_AA)

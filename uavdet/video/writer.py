@@ -10,7 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from uavdet.errors import MissingDependencyError
+from uavdet.errors import DataError, MissingDependencyError
 
 _CODECS = ("libx264", "h264", "mpeg4")
 
@@ -41,13 +41,16 @@ class VideoWriter:
         """Encode a frame, (H, W, 3) uint8 BGR.
 
         Raises:
-            ValueError: The frame has another size than the first one.
+            DataError: The frame has another size than the first one.
         """
         height, width = frame.shape[:2]
         if self._stream is None:
             self._stream = self._open_stream(width + width % 2, height + height % 2)
         if (width + width % 2, height + height % 2) != (self._stream.width, self._stream.height):
-            raise ValueError(f"Frame is {width}x{height}, the video {self._stream.width}x{self._stream.height}.")
+            raise DataError(
+                f"Frame is {width}x{height}, the video {self._stream.width}x{self._stream.height}. "
+                "Give frames of one size."
+            )
         padded = cv2.copyMakeBorder(frame, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
         encoded = self._stream.encode(self._av.VideoFrame.from_ndarray(padded, format="bgr24"))
         self._container.mux(encoded)
