@@ -64,3 +64,18 @@ def test_a_source_that_is_no_video_is_refused(tmp_path, source):
     (tmp_path / "text.mp4").write_text("no video")
     with pytest.raises(DataError):
         demo.run({"source": str(tmp_path / source), "project": str(tmp_path), "name": "three"})
+
+
+def test_pictures_of_two_sizes_make_one_video(tmp_path):
+    import av
+    import cv2
+
+    (tmp_path / "pictures").mkdir()
+    scene = Scene(SceneConfig(seed=5, size=(320, 256), modality="thermal"))
+    image = scene.render(0).image
+    cv2.imwrite(str(tmp_path / "pictures" / "0.png"), image)
+    cv2.imwrite(str(tmp_path / "pictures" / "1.png"), image[:200])
+    report = demo.run({"source": str(tmp_path / "pictures"), "project": str(tmp_path), "name": "x", "imgsz": 320})
+    assert report.frames == 2
+    with av.open(str(tmp_path / "x" / "annotated.mp4")) as video:
+        assert sum(1 for _ in video.decode(video.streams.video[0])) == 2

@@ -1,12 +1,14 @@
 """The Python API: sources, results, and what they have in common with the command line."""
 
+import re
+
 import cv2
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from uavdet import UAVDet
+from uavdet import UAVDet, demo
 from uavdet.cli import main
 from uavdet.data.scenes import Scene, SceneConfig
 from uavdet.errors import CheckpointError, DataError, UsageError
@@ -121,12 +123,12 @@ def test_tracking_keeps_confirmed_objects_and_their_order(frames):
     from types import SimpleNamespace
 
     from uavdet.engine.predictor import OurResults
-    from uavdet.video.tracking import TrackerConfig
+    from uavdet.video.tracking import SourceTracker, TrackerConfig
 
     class Predictor(OurResults, StillDetector):
         def __init__(self):
-            self._trackers, self.args, self.dataset = {}, SimpleNamespace(vid_stride=1), SimpleNamespace(fps=10)
-            self.tracker = TrackerConfig("botsort", {})
+            self.args, self.dataset = SimpleNamespace(vid_stride=1), SimpleNamespace(fps=10)
+            self.tracks = SourceTracker(TrackerConfig("botsort", {}))
 
     predictor = Predictor()
     for _ in range(3):
@@ -139,12 +141,103 @@ def test_tracking_keeps_confirmed_objects_and_their_order(frames):
 
 def test_persist_keeps_tracks_between_calls(model, frames):
     model.track(frames[0], persist=True, conf=0.001, verbose=False)
-    kept = model._predictor[1]._trackers
-    before = dict(kept)
-    model.track(frames[1], persist=True, conf=0.001, verbose=False)
-    assert all(kept[key] is before[key] for key in before)
+    kept = model._tracks
+    model.predict(frames[0], verbose=False)
+    model.track(frames[1], persist=True, conf=0.01, verbose=False)
+    assert model._tracks is kept
     model.track(frames[1], conf=0.001, verbose=False)
-    assert all(kept[key] is not before[key] for key in before if key in kept)
+    assert model._tracks is not kept
+
+
+@pytest.fixture(scope="module")
+def demo_frames():
+    """Return frames in which the bundled weights find objects."""
+    return [frame.image for frame in Scene(demo._SCENE).frames(3)]
+
+
+@pytest.fixture(scope="module")
+def bundled():
+    return UAVDet()
+
+
+@pytest.mark.parametrize("kind", ["folder", "arrays", "paths", "pil", "calls", "path calls"])
+def test_a_sequence_of_images_is_tracked_as_a_video_is(bundled, demo_frames, tmp_path, kind):
+    files = [tmp_path / f"{index}.png" for index in range(3)]
+    for file, frame in zip(files, demo_frames, strict=True):
+        cv2.imwrite(str(file), frame)
+
+    def track(source, **options):
+        return bundled.track(source, verbose=False, **options)
+
+    results = {
+        "folder": lambda: track(tmp_path),
+        "arrays": lambda: track(demo_frames),
+        "paths": lambda: track([str(file) for file in files]),
+        "pil": lambda: track([Image.open(file) for file in files]),
+        "calls": lambda: [track(frame, persist=index > 0)[0] for index, frame in enumerate(demo_frames)],
+        "path calls": lambda: [track(file, persist=index > 0)[0] for index, file in enumerate(files)],
+    }[kind]()
+    boxes = [dict(zip(r.boxes.id.int().tolist(), r.boxes.xyxy.tolist(), strict=True)) for r in results]
+    moved = [np.abs(np.subtract(boxes[0][i], boxes[-1][i])).max() for i in boxes[0].keys() & boxes[-1].keys()]
+    assert len(moved) >= 3
+    assert np.median(moved) < 20, "an identity stays with its object"
+    tracker = bundled._tracks._slots[0].tracker._tracker
+    assert tracker.frame_id == 3, "one tracker saw all frames"
+
+
+def test_generators_of_one_model_run_side_by_side(model, frames):
+    first = model.predict(frames[:2], stream=True, verbose=False)
+    second = model.predict(frames[2:4], stream=True, verbose=False)
+    script = iter([next(first), next(second)])
+    assert all(result.orig_shape == (128, 160) for result in script)
+    assert len(model.predict(frames[0], verbose=False)) == 1, "with one suspended, another call goes on"
+    assert len([*first, *second]) == 2
+
+
+def test_export_reads_its_size_and_names_back(model, frames, tmp_path):
+    path = model.export(format="onnx", imgsz=[64, 96], dynamic=True, out=str(tmp_path / "open.onnx"))
+    exported = UAVDet(path)
+    assert exported.names == model.names
+    assert len(exported(frames[0], verbose=False)) == 1
+    assert exported._predictor[1].imgsz == [64, 96]
+    for options, message in [
+        ({"imgsz": 128}, "takes 64,96"),
+        ({"half": True}, "half=True has no effect"),
+        ({"queries": 5}, "queries=5 has no effect"),
+    ]:
+        with pytest.raises(UsageError, match=message):
+            exported.predict(frames[0], **options)
+    with pytest.raises(UsageError, match="queries=5 has no effect"):
+        UAVDet(path, queries=5)
+
+
+def test_exported_files_are_validated_on_their_classes_alone(model, tiny_data, tmp_path):
+    exported = UAVDet(model.export(format="onnx", dynamic=True, out=str(tmp_path / "x.onnx")))
+    assert "coco/AP" in exported.val(data=str(tiny_data), plots=False, batch=2, verbose=False)
+    (tmp_path / "images").mkdir()
+    (tmp_path / "d.yaml").write_text("val: images\nnames: [a, b, c]\n")
+    with pytest.raises(UsageError, match=r"The model has 2 classes \(person, car\)"):
+        exported.val(data=str(tmp_path / "d.yaml"))
+
+
+def test_files_without_metadata_still_run(model, frames, tmp_path):
+    import onnx
+
+    path = model.export(format="onnx", out=str(tmp_path / "x.onnx"))
+    graph = onnx.load(str(path))
+    del graph.metadata_props[:]
+    onnx.save(graph, str(path))
+    foreign = UAVDet(path)
+    assert foreign.names == {}
+    assert foreign._own_size() == 64, "the graph itself fixes the size"
+    assert len(foreign(frames[0], verbose=False)) == 1
+
+
+def test_files_that_are_no_onnx_are_refused_when_opened(tmp_path):
+    (tmp_path / "junk.onnx").write_text("junk")
+    with pytest.raises(CheckpointError, match="no ONNX file") as caught:
+        UAVDet(tmp_path / "junk.onnx")
+    assert "\n" not in str(caught.value)
 
 
 def test_exported_files_give_the_same_results(model, frames, tmp_path):
@@ -172,6 +265,43 @@ def test_queries_follow_the_user(model, frames):
     assert UAVDet(model.source, queries=7).module.head.num_queries == 7
 
 
+def test_queries_of_a_call_are_for_that_call_alone(model, frames):
+    plain = len(model(frames[0], conf=0.0, verbose=False)[0].boxes)
+    assert len(model(frames[0], queries=5, conf=0.0, verbose=False)[0].boxes) < plain
+    assert model.module.head.num_queries == 20
+    assert len(model(frames[0], conf=0.0, verbose=False)[0].boxes) == plain
+
+
+def test_max_det_follows_the_models_queries(model, frames, tmp_path):
+    many = UAVDet(model.source, queries=500)
+    assert many._resolve("predict", {})["max_det"] == 500
+    assert many._resolve("predict", {"max_det": 100})["max_det"] == 100
+    assert model._resolve("export", {"queries": 500})["max_det"] == 500
+    assert UAVDet(many.save(tmp_path / "many.pt"))._resolve("val", {"data": "x"})["max_det"] == 500
+    path = model.export(format="onnx", queries=400, imgsz=256, out=str(tmp_path / "x.onnx"))
+    assert UAVDet(path).exported.rows == 400
+    assert UAVDet(path)._resolve("predict", {})["max_det"] == 400
+
+
+def test_learned_queries_take_another_number(frames, tmp_path, monkeypatch):
+    from uavdet.assets import find_yaml
+
+    text = find_yaml("rtdetr-n.yaml", "cfg/models").read_text()
+    changed = re.sub(r"(RTDETRDecoder, \[.*)\], decoder", r"\1, {learnt_init_query: true}], decoder", text)
+    (tmp_path / "learned.yaml").write_text(changed)
+    monkeypatch.chdir(tmp_path)
+    model = UAVDet(tmp_path / "learned.yaml")
+    assert model.module.head.learnt_init_query
+    assert len(model(frames[0], imgsz=256, queries=400, conf=0.0, verbose=False)[0].boxes) > 300
+
+
+def test_exports_without_torch_state_hold_what_rebuilds_the_model(model, tmp_path):
+    path = model.export(format="safetensors", queries=33, out=str(tmp_path / "x.safetensors"))
+    again = UAVDet(path)
+    assert again.module.head.num_queries == 33
+    assert again.names == model.names
+
+
 @pytest.mark.parametrize("protocol", ["coco/AP", "metrics/mAP50(B)"])
 def test_validation_writes_where_it_says(model, tiny_data, tmp_path, protocol):
     metrics = model.val(data=str(tiny_data), plots=False)
@@ -186,6 +316,108 @@ def test_validation_needs_the_models_classes(model, tmp_path):
         model.val(data=str(tmp_path / "d.yaml"))
 
 
+def data_with(folder, tiny_data, names):
+    (folder / "d.yaml").write_text(f"path: {tiny_data.parent}\ntrain: images/train\nval: images/val\nnames: {names}\n")
+    return str(folder / "d.yaml")
+
+
+@pytest.mark.parametrize(("names", "fits"), [
+    ("[Person, CAR]", True), ("[class0, class1]", True), ("['0', '1']", True),
+    ("[car, person]", False), ("[person, van]", False),
+])  # fmt: skip
+def test_class_names_have_to_be_the_models(tmp_path, names, fits):
+    import yaml
+
+    from uavdet.engine.calls import check_class_names
+
+    data = dict(enumerate(yaml.safe_load(names)))
+    if fits:
+        check_class_names({0: "person", 1: "car"}, data, tmp_path)
+        check_class_names(data, {0: "person", 1: "car"}, tmp_path)
+    else:
+        with pytest.raises(UsageError, match="The model has 2 classes"):
+            check_class_names({0: "person", 1: "car"}, data, tmp_path)
+
+
+def test_single_cls_validates_across_numbers_of_classes(model, tiny_data, tmp_path):
+    settings = {"plots": False, "verbose": False, "single_cls": True}
+    assert model.val(data=data_with(tmp_path, tiny_data, "[a, b, c, d]"), **settings)["coco/AP"] >= 0
+    one = UAVDet("rtdetr-n.yaml")
+    one.module = type(one.module)(one.module.yaml, 3, 1, 20)
+    assert len(one.names) == 1
+    assert one.val(data=str(tiny_data), imgsz=64, **settings)["coco/AP"] >= 0
+
+
+def test_a_confidence_of_zero_is_taken_as_it_is(model, tiny_data, monkeypatch):
+    from uavdet.engine.validator import StretchValidator
+
+    seen = []
+    monkeypatch.setattr(StretchValidator, "__call__", lambda self, **_: seen.append(self.args.conf))
+    for options in ({"conf": 0}, {}):
+        model.val(data=str(tiny_data), **options)
+    assert seen == [0.0, 0.001]
+
+
+def test_failed_validations_leave_no_folder(model, tiny_data, tmp_path, monkeypatch):
+    from uavdet.data.dataset import StretchDataset
+
+    def fail(*args, **options):
+        raise DataError("x")
+
+    monkeypatch.setattr(StretchDataset, "__init__", fail)
+    with pytest.raises(DataError):
+        model.val(data=str(tiny_data), plots=False)
+    assert not list((tmp_path / "runs" / "val").iterdir())
+
+
+def test_half_precision_on_a_cpu_is_warned_of(model, frames, caplog):
+    from ultralytics.utils import LOGGER
+
+    LOGGER.addHandler(caplog.handler)
+    try:
+        model.predict(frames[0], half=True, device="cpu", verbose=False)
+    finally:
+        LOGGER.removeHandler(caplog.handler)
+    assert sum("half=True has no effect on a CPU" in text for text in caplog.messages) == 1
+
+
+def test_an_edited_tracker_file_is_read_again(model, frames, tmp_path):
+    file = tmp_path / "t.yaml"
+    file.write_text("tracker: sort\n")
+    model.track(frames[0], tracker=str(file), verbose=False)
+    file.write_text("tracker: sort\nlost_track_buffer: 7\n")
+    model.track(frames[0], tracker=str(file), persist=True, verbose=False)
+    assert model._tracks.config.settings == {"lost_track_buffer": 7}
+
+
+def refused_exports(folder):
+    (folder / "file").write_text("")
+    return [
+        ({"out": str(folder)}, "is a folder"),
+        ({"out": str(folder / "file" / "x.onnx")}, "is a file"),
+        ({"format": "safetensors", "out": "w.pt"}, "does not end in .safetensors"),
+        ({"format": "onnx", "out": "w.pt"}, "does not end in .onnx"),
+    ]
+
+
+def test_exports_go_to_files_of_their_kind(model, tmp_path):
+    for options, message in refused_exports(tmp_path):
+        with pytest.raises(UsageError, match=message):
+            model.export(**options)
+
+
+def test_error_lines_have_no_colour_codes(model, frames, monkeypatch):
+    from uavdet.engine import predictor
+
+    def fail(*args, **options):
+        raise FileNotFoundError("\x1b[31mred\x1b[0m\nlines")
+
+    monkeypatch.setattr("ultralytics.engine.predictor.load_inference_source", fail)
+    with pytest.raises(DataError, match="cannot be read: red lines"):
+        model.predict("x.jpg", verbose=False)
+    assert predictor._one_line(ValueError("\x1b[1;31mx\x1b[0m")) == "x"
+
+
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
@@ -196,6 +428,16 @@ def test_validation_needs_the_models_classes(model, tmp_path):
         (lambda m, d: m.predict("x.jpg", cnf=1), UsageError, "Did you mean 'conf'"),
         (lambda m, d: m.predict("x.jpg", iou=0.5), UsageError, "belongs to YOLO"),
         (lambda m, d: m.track("x.mp4", tracker="gone.yaml"), UsageError, "tracker=gone.yaml is unknown"),
+        (lambda m, d: m.predict({"a": 1}), UsageError, "type dict is not taken"),
+        (lambda m, d: m.predict(b"x"), UsageError, "type bytes is not taken"),
+        (lambda m, d: m.predict([b"x"]), UsageError, "type bytes is not taken"),
+        (lambda m, d: m.predict([]), UsageError, "No source"),
+        (lambda m, d: m.predict("x.jpg", batch=-1), UsageError, "batch=-1 is for training alone"),
+        (lambda m, d: m.val(data="x", batch=0.5), UsageError, "batch=0.5 is for training alone"),
+        (lambda m, d: m.export(batch=-1), UsageError, "batch=-1 is for training alone"),
+        (lambda m, d: m.predict("x.jpg", device="banana"), UsageError, "device=banana is not available"),
+        (lambda m, d: m.export(device="banana"), UsageError, "device=banana is not available"),
+        (lambda m, d: UAVDet("yolo11n.yaml", queries=3), UsageError, "'queries' has no effect"),
         (lambda m, d: UAVDet(d / "gone.pt"), CheckpointError, "does not exist"),
     ],
 )

@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 
 from uavdet.data.scenes import CLASS_NAMES, Scene, SceneConfig, SceneFrame
-from uavdet.engine.plan import run_folder
+from uavdet.engine.calls import new_folder, output_folder
 from uavdet.errors import DataError
 from uavdet.evaluation.coco import CocoMetrics, score_coco
 from uavdet.evaluation.truth import GroundTruth, ImageDetections, ImageTruth
 from uavdet.model import UAVDet
-from uavdet.video.drawing import draw_tracks
-from uavdet.video.tracking import FrameTracker, read_tracker
+from uavdet.video.drawing import draw_tracks, fit_canvas
+from uavdet.video.tracking import SourceTracker, TrackerConfig, read_tracker
 from uavdet.video.writer import VideoWriter
 
 _FRAMES = 100
@@ -108,14 +108,21 @@ def run(options: dict[str, Any]) -> DemoReport:
     Returns:
         The report; an annotated video, detections as JSON Lines and the report as JSON lie in its `save_dir`.
     """
-    folder = run_folder("demo", options)
-    folder.mkdir(parents=True, exist_ok=True)
-    source = options.get("source")
+    folder = output_folder("demo", options)
+    tracker = read_tracker(options.get("tracker") or "botsort")
+    settings = {key: options[key] for key in ("imgsz", "device") if options.get(key) is not None}
+    model = UAVDet()
+    model.predict(options.get("source") or "clip.mp4", stream=True, **settings)  # refuses what is wrong; reads nothing
+    with new_folder(folder):
+        return _run(model, tracker, settings, options.get("source"), folder)
+
+
+def _run(model: UAVDet, tracker: TrackerConfig, settings: dict[str, Any], source: Any, folder: Path) -> DemoReport:
     truths = None
     if source is None:
         source, truths = folder / "clip.mp4", _write_clip(folder / "clip.mp4")
     report = DemoReport(folder, seconds=dict.fromkeys(("detect", "track", "draw"), 0.0))
-    found = _process(UAVDet(), str(source), options, report)
+    found = _process(model, str(source), tracker, settings, report)
     if truths is not None:
         report.metrics = score_coco(_truth(truths), found)
     (folder / "report.json").write_text(json.dumps(report.as_dict(), indent=2), encoding="utf-8")
@@ -132,46 +139,69 @@ def _write_clip(path: Path) -> list[SceneFrame]:
     return frames
 
 
-def _process(model: UAVDet, source: str, options: dict[str, Any], report: DemoReport) -> dict[str, ImageDetections]:
+def _process(
+    model: UAVDet, source: str, config: TrackerConfig, settings: dict[str, Any], report: DemoReport
+) -> dict[str, ImageDetections]:
     """Detect, track, draw and write every frame; return the detections by frame number."""
     identities: set[int] = set()
     found: dict[str, ImageDetections] = {}
-    fps = _frame_rate(source)
-    tracker = FrameTracker(read_tracker(options.get("tracker") or "botsort"), fps)
-    writer: VideoWriter | None = None
-    with (report.save_dir / "detections.jsonl").open("w", encoding="utf-8") as lines:
-        for index, (result, seconds) in enumerate(_detect(model, source, options)):
+    fps, tracker = _frame_rate(source), SourceTracker(config)
+    with _Output(report.save_dir, fps) as output:
+        for index, (result, seconds) in enumerate(_detect(model, source, settings)):
             report.seconds["detect"] += seconds
             started = time.perf_counter()
             boxes = result.boxes.cpu().numpy()
-            strong = boxes.conf >= _TRACKED
-            rows, ids = tracker.update(boxes.xyxy[strong], boxes.conf[strong], boxes.cls[strong], result.orig_img)
+            strong = np.flatnonzero(boxes.conf >= _TRACKED)
+            rows, ids = tracker.update(
+                boxes.xyxy[strong], boxes.conf[strong], boxes.cls[strong], result.orig_img, frame_rate=fps
+            )
             report.seconds["track"] += time.perf_counter() - started
             started = time.perf_counter()
-            kept = np.flatnonzero(strong)[rows]
-            identity = dict(zip(kept.tolist(), ids.tolist(), strict=True))
-            lines.write(json.dumps(_line(index, boxes, identity, model.names)) + "\n")
-            canvas = draw_tracks(result.orig_img, boxes.xyxy[kept], boxes.cls[kept], ids, model.names)
-            writer = writer or VideoWriter(report.save_dir / "annotated.mp4", fps)
-            writer.write(canvas)
+            kept = strong[rows]
+            output.write_line(_line(index, boxes, dict(zip(kept.tolist(), ids.tolist(), strict=True)), model.names))
+            output.write_frame(draw_tracks(result.orig_img, boxes.xyxy[kept], boxes.cls[kept], ids, model.names))
             report.seconds["draw"] += time.perf_counter() - started
             identities.update(ids.tolist())
             found[str(index)] = ImageDetections(
                 boxes.xyxy.astype(float), boxes.conf.astype(float), boxes.cls.astype(int)
             )
             report.detections += int((boxes.conf >= _COUNTED).sum())
-    if writer is None:
+    if not found:
         raise DataError(f"source={source} has no frame that can be read.")
-    writer.close()
     report.frames, report.tracks = len(found), len(identities)
     return found
 
 
-def _detect(model: UAVDet, source: str, options: dict[str, Any]) -> Iterator[tuple[Any, float]]:
+class _Output:
+    """The annotated video and the detections of a run; frames of another size than the first are fitted into it."""
+
+    def __init__(self, folder: Path, fps: float) -> None:
+        self._folder, self._fps = folder, fps
+        self._lines = (folder / "detections.jsonl").open("w", encoding="utf-8")
+        self._writer: VideoWriter | None = None
+        self._size = (0, 0)
+
+    def write_line(self, line: dict[str, Any]) -> None:
+        self._lines.write(json.dumps(line) + "\n")
+
+    def write_frame(self, canvas: np.ndarray) -> None:
+        if self._writer is None:
+            self._writer = VideoWriter(self._folder / "annotated.mp4", self._fps)
+            self._size = canvas.shape[:2]
+        self._writer.write(fit_canvas(canvas, self._size))
+
+    def __enter__(self) -> _Output:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._lines.close()
+        if self._writer is not None:
+            self._writer.close()
+
+
+def _detect(model: UAVDet, source: str, settings: dict[str, Any]) -> Iterator[tuple[Any, float]]:
     """Yield the result and the seconds of each frame."""
-    settings = {key: options[key] for key in ("imgsz", "device") if options.get(key) is not None}
-    folder = {"project": options.get("project"), "name": options.get("name")}
-    results = iter(model.predict(source, stream=True, conf=_SCORED, save=False, verbose=False, **settings, **folder))
+    results = iter(model.predict(source, stream=True, conf=_SCORED, save=False, verbose=False, **settings))
     while True:
         started = time.perf_counter()
         result = next(results, None)

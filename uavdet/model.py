@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,15 +12,18 @@ from torch import nn
 from uavdet.arguments import check_family, defaults_of, parse_options
 from uavdet.assets import DEMO_WEIGHTS
 from uavdet.data.config import load_data_config
-from uavdet.engine.checkpoint import Checkpoint, half_weights, load_model, save_checkpoint
+from uavdet.engine import calls
+from uavdet.engine.checkpoint import Checkpoint, describe_model, half_weights, load_model, save_checkpoint
+from uavdet.engine.device import check_device
+from uavdet.engine.exported import Exported, is_exported, read_exported
 from uavdet.engine.families import Family, build_model, load_model_config, model_family
-from uavdet.engine.plan import check_imgsz, run_folder
-from uavdet.engine.predictor import LetterboxPredictor, StretchPredictor, is_exported
+from uavdet.engine.plan import check_imgsz
+from uavdet.engine.predictor import LetterboxPredictor, StretchPredictor
 from uavdet.engine.profile import ModelProfile, profile_model
 from uavdet.engine.train import Callbacks, TrainResult, train
 from uavdet.engine.validator import LetterboxValidator, StretchValidator
-from uavdet.errors import CheckpointError, UsageError
-from uavdet.video.tracking import read_tracker
+from uavdet.errors import UsageError
+from uavdet.video.tracking import SourceTracker, read_tracker
 
 if TYPE_CHECKING:
     from ultralytics.engine.results import Results
@@ -42,6 +45,7 @@ class UAVDet:
 
     Attributes:
         module: The PyTorch module, or None for an exported file.
+        exported: What an exported file says of itself, or None for a module.
         names: Class id to class name.
         checkpoint: What the weights file says of itself, or None.
     """
@@ -52,25 +56,26 @@ class UAVDet:
     def _open(self, source: str, queries: int | None = None) -> None:
         self.source = source
         self.module: nn.Module | None = None
+        self.exported: Exported | None = None
         self.checkpoint: Checkpoint | None = None
         self._predictor: tuple[dict[str, Any], Any] | None = None
+        self._tracks: SourceTracker | None = None
         if is_exported(self.source):
-            self._check_exported()
+            self.exported = read_exported(self.source)
+            self.exported.check({"queries": queries})
         elif Path(self.source).suffix in {".pt", ".safetensors"}:
             self.module, self.checkpoint = load_model(self.source, queries)
         else:
             self.module = build_model(load_model_config(self.source), queries=queries)
-
-    def _check_exported(self) -> None:
-        path = Path(self.source)
-        if not path.is_file() or not path.stat().st_size:
-            state = "is empty" if path.is_file() else "does not exist"
-            raise CheckpointError(f"'{path}' {state}. Write it with: uavdet export model=best.pt format=onnx.")
+        if queries:
+            check_family({"queries"}, self.family.arguments)
 
     @property
     def names(self) -> dict[int, str]:
-        """Class id to class name; empty for an exported file that has not run yet."""
-        return dict(self.module.names) if self.module is not None else {}  # type: ignore[arg-type]
+        """Class id to class name; empty for an exported file that does not say."""
+        if self.exported is not None:
+            return dict(self.exported.names)
+        return dict(self.module.names)  # type: ignore[arg-type,union-attr]
 
     @property
     def family(self) -> Family:
@@ -105,14 +110,17 @@ class UAVDet:
         options = self._resolve("val", options)
         data = load_data_config(options.pop("data"))
         data.require(options["split"])
-        self._check_classes(data.names, data.yaml_file)
-        validator_class = LetterboxValidator if self.family is Family.STOCK_YOLO else StretchValidator
-        folder = run_folder("val", options)
-        overrides = _ultralytics(options, "val", folder, options["conf"] or _VAL_CONFIDENCE)
+        if self.names and not options["single_cls"]:
+            calls.check_class_names(self.names, data.names, data.yaml_file)
+        folder = calls.output_folder("val", options)
+        conf = _VAL_CONFIDENCE if options["conf"] is None else options["conf"]
+        overrides = calls.ultralytics_overrides(options, "val", folder, conf)
         overrides |= {"batch": options["batch"] or _VAL_BATCH, "data": str(data.yaml_file), "model": self.source}
-        validator = validator_class(args=overrides, save_dir=folder)
-        validator.data_config, validator.skip_bad = data, options["skip_bad"]
-        metrics = validator(model=copy.deepcopy(self.module) if self.module is not None else self.source)
+        with calls.new_folder(folder, scaffold="data.yaml"):
+            validator_class = LetterboxValidator if self.family is Family.STOCK_YOLO else StretchValidator
+            validator = validator_class(args=overrides, save_dir=folder)
+            validator.data_config, validator.skip_bad = data, options["skip_bad"]
+            metrics = validator(model=copy.deepcopy(self._model_for(options)))
         self.coco = validator.coco
         return {
             **(metrics or {}),
@@ -120,12 +128,9 @@ class UAVDet:
             "speed_ms": {k: round(v, 2) for k, v in validator.speed.items()},
         }
 
-    def _check_classes(self, names: Mapping[int, str], file: Path) -> None:
-        if self.module is not None and len(self.names) != len(names):
-            raise UsageError(
-                f"The model has {len(self.names)} classes ({', '.join(self.names.values())}), {file} has {len(names)} "
-                f"({', '.join(names.values())}). Validate on data with the model's classes."
-            )
+    def _model_for(self, options: dict[str, Any]) -> nn.Module | str:
+        """Return what a call runs: the module, with other queries where it asks for them, or the exported file."""
+        return calls.with_queries(self.module, options.get("queries")) if self.module is not None else self.source
 
     def predict(self, source: Any = None, *, stream: bool = False, **options: Any) -> list[Results] | Iterator[Results]:
         """Detect objects in images, folders, videos or streams.
@@ -154,34 +159,46 @@ class UAVDet:
         options = self._resolve(mode, {"save": False, **options})
         given = options.pop("source", None)
         source = given if source is None else source
-        if source is None or (isinstance(source, str) and not source):
-            raise UsageError(
-                f"No source was given. Give an image, a folder, a video or a stream: uavdet {mode} source=X."
-            )
-        predictor = self._predictor_for(mode, options)
-        return predictor(source=source, stream=stream)
+        calls.check_source(source, mode)
+        calls.output_folder(mode, options)
+        tracks = self._tracks_for(options) if mode == "track" else None
+        results = self._results(mode, source, stream, options, tracks)
+        return results if stream else list(results)
 
-    def _predictor_for(self, mode: str, options: dict[str, Any]) -> Any:
-        """Return the predictor of the last call where its settings still hold, else a new one.
+    def _results(
+        self, mode: str, source: Any, stream: bool, options: dict[str, Any], tracks: SourceTracker | None
+    ) -> Iterator[Results]:
+        """Yield the results; the predictor is chosen when the first one is asked for, and held until the last one."""
+        predictor = self._free_predictor(mode, options)
+        predictor.tracks = tracks
+        predictor.save_dir = calls.output_folder(mode, options)
+        yield from predictor(source=source, stream=stream)
 
-        A predictor holds a fused copy of the model, so making one takes longer than detecting in a picture.
+    def _tracks_for(self, options: dict[str, Any]) -> SourceTracker:
+        """Return new tracks, or with persist those of the call before if its tracker had the same settings."""
+        config = read_tracker(options["tracker"])
+        if self._tracks is None or not options["persist"] or self._tracks.config != config:
+            self._tracks = SourceTracker(config)
+        self._tracks.resume()
+        return self._tracks
+
+    def _free_predictor(self, mode: str, options: dict[str, Any]) -> Any:
+        """Return the predictor of the last call where its settings still hold and it is free, else a new one.
+
+        A predictor holds a fused copy of the model, so making one takes longer than detecting in a picture. While its
+        results are being read it is locked.
         """
-        persist = options.pop("persist", False)
-        key = {**options, "mode": mode}
-        if self._predictor is None or self._predictor[0] != key:
+        key = {**{name: value for name, value in options.items() if name not in {"persist", "tracker"}}, "mode": mode}
+        if self._predictor is None or self._predictor[0] != key or self._predictor[1].busy:
             self._predictor = (key, self._make_predictor(mode, options))
-        predictor = self._predictor[1]
-        predictor.persist = persist
-        predictor.save_dir = run_folder(mode, options)
-        return predictor
+        return self._predictor[1]
 
     def _make_predictor(self, mode: str, options: dict[str, Any]) -> Any:
-        tracker = read_tracker(options["tracker"]) if mode == "track" else None
         predictor_class = LetterboxPredictor if self.family is Family.STOCK_YOLO else StretchPredictor
-        conf = _TRACK_CONFIDENCE if tracker is not None and options["conf"] is None else options["conf"]
-        predictor = predictor_class(overrides=_ultralytics(options, mode, run_folder(mode, options), conf))
-        predictor.tracker = tracker
-        predictor.setup_model(self.module if self.module is not None else self.source, verbose=bool(options["verbose"]))
+        conf = _TRACK_CONFIDENCE if mode == "track" and options["conf"] is None else options["conf"]
+        folder = calls.output_folder(mode, options)
+        predictor = predictor_class(overrides=calls.ultralytics_overrides(options, mode, folder, conf))
+        predictor.setup_model(self._model_for(options), verbose=bool(options["verbose"]))
         return predictor
 
     def export(self, **options: Any) -> Path:
@@ -189,18 +206,19 @@ class UAVDet:
         options = self._resolve("export", options)
         if self.module is None:
             raise UsageError(f"'{self.source}' is exported already. Export the weights that it was made from.")
-        out = Path(options["out"] or self._default_out(options["format"]))
-        meta = self.checkpoint.meta if self.checkpoint is not None else {}
+        out = calls.export_file(options["out"], self._default_out(options["format"]), options["format"])
+        module: Any = self._model_for(options)
         if options["format"] == "safetensors":
-            weights = self.module.state_dict()
-            kept = {**meta, "names": {str(key): name for key, name in self.names.items()}}
-            return save_checkpoint(Checkpoint(half_weights(weights) if options["half"] else weights, kept), out)
+            weights = module.state_dict()
+            return save_checkpoint(
+                Checkpoint(half_weights(weights) if options["half"] else weights, self._meta(module)), out
+            )
         if options["half"]:
             raise UsageError("half=True is not available for format=onnx. Export in single precision.")
         from uavdet.export.onnx import export_onnx
 
         return export_onnx(
-            self.module,
+            module,
             out,
             options["imgsz"],
             batch=int(options["batch"] or 1),
@@ -208,16 +226,18 @@ class UAVDet:
             opset=options["opset"],
             simplify=options["simplify"],
             max_det=options["max_det"],
-            meta=meta,
+            meta=self._meta(module),
         )
+
+    def _meta(self, module: nn.Module) -> dict[str, Any]:
+        """Return what a file of the module's weights says of itself."""
+        return {**(self.checkpoint.meta if self.checkpoint is not None else {}), **describe_model(module)}
 
     def _default_out(self, suffix: str) -> Path:
         """Return where an export goes: beside the weights, or for the bundled ones under runs/export."""
         source = Path(self.source)
         if source.resolve() == DEMO_WEIGHTS.resolve() or not source.is_file():
-            folder = Path("runs") / "export"
-            folder.mkdir(parents=True, exist_ok=True)
-            return folder / f"{source.stem}.{suffix}"
+            return Path("runs") / "export" / f"{source.stem}.{suffix}"
         return source.with_suffix(f".{suffix}")
 
     def info(self, **options: Any) -> ModelProfile:
@@ -225,9 +245,9 @@ class UAVDet:
         options = self._resolve("info", options)
         if self.module is None:
             raise UsageError(f"'{self.source}' is an exported file. Give weights or a model YAML.")
-        module = self.module
+        module: Any = self._model_for(options)
         if options["nc"] is not None and options["nc"] != len(self.names):
-            module = build_model(module.yaml, nc=options["nc"])  # type: ignore[arg-type]
+            module = build_model(module.yaml, nc=options["nc"])
         size = options["imgsz"]
         return profile_model(module, (size[0], size[1]) if isinstance(size, list) else (size, size))
 
@@ -235,47 +255,33 @@ class UAVDet:
         """Write the weights to a `.pt` or `.safetensors` file."""
         if self.module is None:
             raise UsageError(f"'{self.source}' is an exported file and has no weights to save.")
-        meta = self.checkpoint.meta if self.checkpoint is not None else {"yaml": self.module.yaml, "names": self.names}
-        return save_checkpoint(Checkpoint(self.module.state_dict(), meta), path)
+        return save_checkpoint(Checkpoint(self.module.state_dict(), self._meta(self.module)), path)
 
     def _resolve(self, mode: str, options: dict[str, Any]) -> dict[str, Any]:
         """Return all options of a mode, checked; the input size is the one that the weights were trained for."""
         parsed = parse_options(options, mode)
         check_family(parsed, self.family.arguments)
+        if self.exported is not None:
+            self.exported.check(parsed)
+        calls.check_batch(parsed.get("batch"))
         resolved = {**defaults_of(mode), **parsed}
         if "imgsz" in resolved:
-            trained = self.checkpoint.meta.get("imgsz") if self.checkpoint is not None else None
-            resolved["imgsz"] = check_imgsz(resolved["imgsz"] or trained or 640)
-        if resolved.get("queries") and "max_det" in resolved and "max_det" not in parsed:
-            resolved["max_det"] = max(resolved["max_det"], resolved["queries"])
-        if resolved.get("queries") and self.module is not None:
-            self.module.model[-1].num_queries = resolved["queries"]  # type: ignore[index,union-attr]
+            resolved["imgsz"] = check_imgsz(resolved["imgsz"] or self._own_size())
+        if "max_det" in resolved and "max_det" not in parsed:
+            resolved["max_det"] = max(resolved["max_det"], resolved["queries"] or self._own_queries())
+        if "device" in resolved:
+            resolved["device"] = check_device(resolved["device"])
+        if mode != "export" and "half" in resolved:
+            resolved["half"] = calls.half_where_it_works(resolved)
         return resolved
 
+    def _own_size(self) -> int | list[int]:
+        """Return the input size that the model was exported with or trained for, else 640."""
+        if self.exported is not None:
+            height, width = self.exported.imgsz or (640, 640)
+            return height if height == width else [height, width]
+        return (self.checkpoint.meta.get("imgsz") if self.checkpoint is not None else None) or 640
 
-_OURS_ONLY = frozenset(
-    {
-        "json",
-        "queries",
-        "half",
-        "source",
-        "tracker",
-        "skip_bad",
-        "data",
-        "model",
-        "project",
-        "name",
-        "exist_ok",
-        "batch",
-    }
-)
-
-
-def _ultralytics(options: Mapping[str, Any], mode: str, folder: Path, conf: float | None) -> dict[str, Any]:
-    """Return the overrides for a validator or predictor of Ultralytics."""
-    overrides = {key: value for key, value in options.items() if key not in _OURS_ONLY}
-    overrides |= {"task": "detect", "mode": mode, "save_dir": str(folder), "conf": conf}
-    overrides["batch"] = int(options.get("batch") or 1)
-    if options.get("half"):
-        overrides["quantize"] = 16
-    return overrides
+    def _own_queries(self) -> int:
+        """Return how many detections an image the model gives; 0 where that is not fixed."""
+        return (self.exported.rows if self.exported is not None else calls.queries_of(self.module)) or 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,31 +12,32 @@ from ultralytics.engine.results import Results
 from ultralytics.models.rtdetr.predict import RTDETRPredictor
 from ultralytics.models.yolo.detect.predict import DetectionPredictor
 
-from uavdet.errors import CheckpointError, DataError
-from uavdet.video.tracking import FrameTracker, TrackerConfig
+from uavdet.errors import CheckpointError, DataError, MissingDependencyError
+from uavdet.video.tracking import SourceTracker
 
 if TYPE_CHECKING:
     from ultralytics.models.yolo.detect import DetectionPredictor as _Predictor
 else:
     _Predictor = object
 
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
 
 class OurResults(_Predictor):
     """Clips, drops what lies outside, and tracks where asked to; mixed in before a predictor of Ultralytics.
 
     Attributes:
-        tracker: How to track, or None to detect only.
-        persist: Keep the tracks of the call before.
+        tracks: The tracks of the source, or None to detect only.
     """
 
-    tracker: TrackerConfig | None = None
-    persist: bool = False
+    tracks: SourceTracker | None = None
     args: Any
     dataset: Any
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._trackers: dict[str, FrameTracker] = {}
+    @property
+    def busy(self) -> bool:
+        """Whether a generator of results holds this predictor; another call would wait for it for ever."""
+        return self._lock.locked()
 
     def setup_model(self, model: nn.Module | str, verbose: bool = True) -> None:
         """Load the model, a module or an exported file.
@@ -49,45 +51,57 @@ class OurResults(_Predictor):
         try:
             super().setup_model(model, verbose)
         except Exception as error:
-            reason = " ".join(str(error).split())[:200]
-            raise CheckpointError(f"'{model}' cannot be run by ONNX Runtime: {reason}") from error
+            raise CheckpointError(f"'{model}' cannot be run by ONNX Runtime: {_one_line(error)[:200]}") from error
 
     def setup_source(self, source: Any, *args: Any, **kwargs: Any) -> None:
         """Open the source.
 
         Raises:
             DataError: It does not exist, or holds nothing that can be read.
+            MissingDependencyError: A package that such a source needs is not installed.
         """
         try:
             super().setup_source(source, *args, **kwargs)
-        except (OSError, AssertionError) as error:
-            reason = " ".join(str(error).split("http", 1)[0].split()).rstrip(" .")
-            raise DataError(f"source={source} cannot be read: {reason or type(error).__name__}.") from error
-        if not self.persist:
-            self._trackers.clear()
+        except ImportError as error:
+            package = error.name or "a package"
+            raise MissingDependencyError(
+                f"source={source} needs {package}. Install it: pip install {package}."
+            ) from error
+        except Exception as error:
+            reason = _one_line(error).split("http", 1)[0].rstrip(" .")
+            shown = source if isinstance(source, str | int | Path) else type(source).__name__
+            raise DataError(f"source={shown} cannot be read: {reason or type(error).__name__}.") from error
 
     def postprocess(self, preds: Any, img: Tensor, orig_imgs: Any, *args: Any, **kwargs: Any) -> list[Results]:
         """Return results with boxes inside the image, and with identities where a tracker was asked for."""
         results = super().postprocess(preds, img, orig_imgs, *args, **kwargs)
         results = [_clip(result) for result in results]
-        return [self._track(result) for result in results] if self.tracker is not None else results
+        if self.tracks is not None:
+            results = [self._track(result, self.tracks, index) for index, result in enumerate(results)]
+        return results
 
-    def _track(self, result: Results) -> Results:
-        """Return the confirmed tracks of the next frame of a video or a stream."""
-        source = str(result.path)
-        if source not in self._trackers:
-            self._trackers[source] = FrameTracker(self.tracker, self._frame_rate())  # type: ignore[arg-type]
+    def _track(self, result: Results, tracks: SourceTracker, index: int) -> Results:
+        """Return the confirmed tracks of a frame, which stands at `index` of its batch."""
+        mode = getattr(self.dataset, "mode", "image")
         boxes = result.boxes.cpu().numpy()
-        rows, identities = self._trackers[source].update(boxes.xyxy, boxes.conf, boxes.cls, result.orig_img)
+        rows, identities = tracks.update(
+            boxes.xyxy,
+            boxes.conf,
+            boxes.cls,
+            result.orig_img,
+            frame_rate=self._frame_rate(index),
+            name=str(result.path) if mode == "video" else "",
+            slot=index if mode == "stream" else 0,
+        )
         kept = result.boxes.data[torch.from_numpy(rows)]
         ids = torch.from_numpy(identities).to(kept).unsqueeze(1)
         result.update(boxes=torch.cat([kept[:, :4], ids, kept[:, 4:6]], 1))
         return result
 
-    def _frame_rate(self) -> float:
+    def _frame_rate(self, index: int) -> float:
         rate = getattr(self.dataset, "fps", None)
-        rate = rate[0] if isinstance(rate, list) else rate
-        return max(float(rate or 30.0) / self.args.vid_stride, 1.0)
+        rate = rate[index] if isinstance(rate, list) else rate
+        return max((float(rate) if rate and 0 < rate < 1000 else 30.0) / self.args.vid_stride, 1.0)
 
 
 def _clip(result: Results) -> Results:
@@ -109,6 +123,6 @@ class LetterboxPredictor(OurResults, DetectionPredictor):
     """Predicts with YOLOs, whose images are scaled to fit and padded."""
 
 
-def is_exported(path: str | Path) -> bool:
-    """Return whether a path names an exported file rather than weights."""
-    return Path(path).suffix == ".onnx"
+def _one_line(error: Exception) -> str:
+    """Return an error's message on one line, without the colour codes that terminals read."""
+    return " ".join(_COLOUR.sub("", str(error)).split())

@@ -1,0 +1,172 @@
+"""What the modes of a model share: checks of their arguments, their folders, and what Ultralytics is told."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+from ultralytics.utils import LOGGER
+
+from uavdet.engine.device import runs_on_cpu
+from uavdet.engine.plan import run_folder
+from uavdet.errors import UsageError
+from uavdet.nn.detector import Detector
+
+_OURS_ONLY = frozenset(
+    {
+        "json",
+        "queries",
+        "half",
+        "persist",
+        "source",
+        "tracker",
+        "skip_bad",
+        "data",
+        "model",
+        "project",
+        "name",
+        "exist_ok",
+        "batch",
+    }
+)
+_SOURCES = (str, Path, int, list, tuple, np.ndarray, Image.Image, torch.Tensor)
+_GENERIC_NAME = re.compile(r"(class)?[ _-]?\d+", re.IGNORECASE)
+
+
+def ultralytics_overrides(options: Mapping[str, Any], mode: str, folder: Path, conf: float | None) -> dict[str, Any]:
+    """Return the overrides for a validator or predictor of Ultralytics."""
+    overrides = {key: value for key, value in options.items() if key not in _OURS_ONLY}
+    overrides |= {"task": "detect", "mode": mode, "save_dir": str(folder), "conf": conf}
+    overrides["batch"] = int(options.get("batch") or 1)
+    if options.get("half"):
+        overrides["quantize"] = 16
+    return overrides
+
+
+def check_source(source: Any, mode: str) -> None:
+    """Refuse what cannot be a source.
+
+    Raises:
+        UsageError: It is nothing, or of a kind that is not taken.
+    """
+    if source is None or (isinstance(source, str | list | tuple) and not source):
+        raise UsageError(f"No source was given. Give an image, a folder, a video or a stream: uavdet {mode} source=X.")
+    for part in source if isinstance(source, list | tuple) else [source]:
+        if not isinstance(part, _SOURCES):
+            raise UsageError(
+                f"A source of type {type(part).__name__} is not taken. Give a path, a URL, a camera number, an array, "
+                "a PIL image, a tensor, or a list of images."
+            )
+
+
+def check_batch(batch: float | None) -> None:
+    """Refuse batch sizes that only training understands.
+
+    Raises:
+        UsageError: It is no whole number of at least 1.
+    """
+    if batch is not None and (batch < 1 or batch != int(batch)):
+        raise UsageError(f"batch={batch} is for training alone. Give a whole number of at least 1.")
+
+
+def check_class_names(model: Mapping[int, str], data: Mapping[int, str], file: Path) -> None:
+    """Refuse a dataset whose classes are not the model's, in its order; names are compared without case.
+
+    Names that say nothing, such as `class0` or `0`, fit any.
+
+    Raises:
+        UsageError: Their numbers or their names differ.
+    """
+    own, others = ([name.strip().lower() for _, name in sorted(names.items())] for names in (model, data))
+    nameless = any(all(_GENERIC_NAME.fullmatch(name) for name in names) for names in (own, others))
+    if len(own) == len(others) and (nameless or own == others):
+        return
+    raise UsageError(
+        f"The model has {len(own)} classes ({', '.join(model.values())}), {file} has {len(others)} "
+        f"({', '.join(data.values())}). Validate on data with the model's classes, in its order."
+    )
+
+
+def half_where_it_works(options: Mapping[str, Any]) -> bool:
+    """Return whether to compute in half precision; warns where it was asked for and the device is a CPU."""
+    if options.get("half") and runs_on_cpu(options.get("device")):
+        LOGGER.warning("half=True has no effect on a CPU. Going on in single precision.")
+        return False
+    return bool(options.get("half"))
+
+
+def output_folder(mode: str, options: Mapping[str, Any]) -> Path:
+    """Return the folder of a new run, as `run_folder` numbers it.
+
+    Raises:
+        UsageError: It would lie in a file.
+    """
+    folder = run_folder(mode, options)
+    for path in (folder, *folder.parents):
+        if path.exists():
+            if not path.is_dir():
+                raise UsageError(f"The results cannot go to {folder}: {path} is a file. Give a folder: project=FOLDER.")
+            break
+    return folder
+
+
+@contextlib.contextmanager
+def new_folder(folder: Path, scaffold: str = "") -> Iterator[None]:
+    """Make a folder, and remove it where an error leaves nothing in it.
+
+    Args:
+        folder: The folder.
+        scaffold: A file that says nothing of a result, and does not count.
+    """
+    made = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        files = [path for path in folder.rglob("*") if path.is_file() and path.stat().st_size]
+        if made and all(path.name == scaffold for path in files):
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def export_file(given: str | None, default: Path, suffix: str) -> Path:
+    """Return the file that an export writes.
+
+    Raises:
+        UsageError: It is a folder, lies in a file, or has the suffix of something else.
+    """
+    out = Path(given).expanduser() if given else default
+    if out.is_dir():
+        raise UsageError(f"out={out} is a folder. Give a file: out={out / default.name}.")
+    if out.suffix != f".{suffix}":
+        raise UsageError(f"out={out} does not end in .{suffix}, but format={suffix}. Give out={out.stem}.{suffix}.")
+    parent = next(path for path in out.absolute().parents if path.exists())
+    if not parent.is_dir():
+        raise UsageError(f"out={out} lies in {parent}, which is a file. Give another place.")
+    return out
+
+
+def queries_of(module: nn.Module | None) -> int | None:
+    """Return the number of queries of a DETR, or None for other models."""
+    return getattr(module.model[-1], "num_queries", None) if module is not None else None  # type: ignore[index]
+
+
+def with_queries(module: nn.Module, queries: int | None) -> nn.Module:
+    """Return a DETR with another number of queries, as a copy; the model itself where it has that number."""
+    if not queries or queries == queries_of(module):
+        return module
+    copied: Any = copy.deepcopy(module)
+    if isinstance(copied, Detector):
+        copied.set_queries(queries)
+    else:
+        copied.yaml["queries"] = copied.model[-1].num_queries = queries
+    return copied
