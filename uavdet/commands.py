@@ -110,22 +110,38 @@ def _run_results(mode: str, options: Options) -> int:
 
 
 def _print_results(results: Iterable[Any], output: TextIO) -> int:
-    """Write results as one JSON object, the entries of its list as they come; return their number."""
-    folder, index = "", -1
-    output.write('{"results": [')
-    for index, result in enumerate(results):
-        folder = str(result.save_dir or folder)
-        entry = {
-            "path": str(result.path),
-            "frame": index,
-            "shape": list(result.orig_shape),
-            "detections": _rows(result),
-        }
-        output.write((",\n" if index else "") + json.dumps(entry))
+    """Write results as one JSON object, the entries of its list as they come; return their number.
+
+    Nothing is written before the first result. An error after it ends the object with an entry `error`.
+    """
+    folder, count = "", 0
+    try:
+        for result in results:
+            folder = str(result.save_dir or folder)
+            output.write((",\n" if count else '{"results": [') + json.dumps(_entry(result, count)))
+            output.flush()
+            count += 1
+    except BrokenPipeError:
+        raise
+    except BaseException as error:
+        if count:
+            reason = " ".join(str(error).split()) or type(error).__name__
+            output.write(f'], "save_dir": {json.dumps(folder)}, "error": {json.dumps(reason)}}}\n')
+            output.flush()
+        raise
+    if count:
+        output.write(f'], "save_dir": {json.dumps(folder)}}}\n')
         output.flush()
-    output.write(f'], "save_dir": {json.dumps(folder)}}}\n')
-    output.flush()
-    return index + 1
+    return count
+
+
+def _entry(result: Any, index: int) -> dict[str, Any]:
+    return {
+        "path": str(result.path),
+        "frame": index,
+        "shape": list(result.orig_shape),
+        "detections": _rows(result),
+    }
 
 
 def _rows(result: Any) -> list[dict[str, Any]]:
@@ -150,7 +166,7 @@ def run_export(options: Options) -> int:
     with messages_apart(wanted):
         from uavdet.model import UAVDet
 
-        model = UAVDet(options.pop("model", None), queries=options.pop("queries", None))
+        model = UAVDet(options.pop("model", None))
         out = model.export(**options)
     size = out.stat().st_size
     print_json({"file": out, "bytes": size}) if wanted else print(f"Exported {out} ({size / 1e6:.1f} MB)")
@@ -177,7 +193,7 @@ def run_info(options: Options) -> int:
     with messages_apart(wanted):
         from uavdet.model import UAVDet
 
-        model = UAVDet(options.pop("model", None), queries=options.pop("queries", None))
+        model = UAVDet(options.pop("model", None))
         profile = model.info(**options)
     print_json(profile.summary()) if wanted else print(profile.table())
     return 0
