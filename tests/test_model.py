@@ -220,6 +220,14 @@ def test_exported_files_are_validated_on_their_classes_alone(model, tiny_data, t
         exported.val(data=str(tmp_path / "d.yaml"))
 
 
+@pytest.mark.parametrize("dynamic", [True, False])
+def test_exported_files_of_two_sides_are_validated_at_them(model, tiny_data, tmp_path, dynamic):
+    path = model.export(format="onnx", imgsz=[64, 96], dynamic=dynamic, out=str(tmp_path / "x.onnx"))
+    given = UAVDet(path).val(data=str(tiny_data), plots=False, verbose=False)
+    expected = model.val(data=str(tiny_data), imgsz=[64, 96], plots=False, verbose=False)
+    assert given["coco/AP50"] == pytest.approx(expected["coco/AP50"], abs=1e-3)
+
+
 def test_files_without_metadata_still_run(model, frames, tmp_path):
     import onnx
 
@@ -432,6 +440,7 @@ def test_error_lines_have_no_colour_codes(model, frames, monkeypatch):
         (lambda m, d: m.predict(b"x"), UsageError, "type bytes is not taken"),
         (lambda m, d: m.predict([b"x"]), UsageError, "type bytes is not taken"),
         (lambda m, d: m.predict([]), UsageError, "No source"),
+        (lambda m, d: m.predict(np.array([{}])), UsageError, "array of objects"),
         (lambda m, d: m.predict("x.jpg", batch=-1), UsageError, "batch=-1 is for training alone"),
         (lambda m, d: m.val(data="x", batch=0.5), UsageError, "batch=0.5 is for training alone"),
         (lambda m, d: m.export(batch=-1), UsageError, "batch=-1 is for training alone"),

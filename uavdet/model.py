@@ -116,10 +116,13 @@ class UAVDet:
         conf = _VAL_CONFIDENCE if options["conf"] is None else options["conf"]
         overrides = calls.ultralytics_overrides(options, "val", folder, conf)
         overrides |= {"batch": options["batch"] or _VAL_BATCH, "data": str(data.yaml_file), "model": self.source}
+        overrides["imgsz"] = max(options["imgsz"]) if isinstance(options["imgsz"], list) else options["imgsz"]
         with calls.new_folder(folder, scaffold="data.yaml"):
             validator_class = LetterboxValidator if self.family is Family.STOCK_YOLO else StretchValidator
             validator = validator_class(args=overrides, save_dir=folder)
             validator.data_config, validator.skip_bad = data, options["skip_bad"]
+            if validator_class is StretchValidator:
+                validator.args.imgsz = options["imgsz"]  # two sides as well, which its constructor would make one
             metrics = validator(model=copy.deepcopy(self._model_for(options)))
         self.coco = validator.coco
         return {

@@ -61,9 +61,10 @@ def check_source(source: Any, mode: str) -> None:
     if source is None or (isinstance(source, str | list | tuple) and not source):
         raise UsageError(f"No source was given. Give an image, a folder, a video or a stream: uavdet {mode} source=X.")
     for part in source if isinstance(source, list | tuple) else [source]:
-        if not isinstance(part, _SOURCES):
+        if not isinstance(part, _SOURCES) or (isinstance(part, np.ndarray) and part.dtype.kind not in "buif"):
+            kind = f"array of {part.dtype}s" if isinstance(part, np.ndarray) else type(part).__name__
             raise UsageError(
-                f"A source of type {type(part).__name__} is not taken. Give a path, a URL, a camera number, an array, "
+                f"A source of type {kind} is not taken. Give a path, a URL, a camera number, an array, "
                 "a PIL image, a tensor, or a list of images."
             )
 
