@@ -97,6 +97,7 @@ def test_a_recorded_run_is_a_recipe(tiny_run, tiny_data):
         ({"time": 0}, UsageError, "above 0"),
         ({"classes": "7"}, UsageError, "classes=7 is no class of"),
         ({"pretrained": 3}, UsageError, "pretrained=3"),
+        ({"device": "banana"}, UsageError, "device=banana is not available"),
     ],
 )
 def test_what_cannot_work_is_refused_before_it_starts(tiny_data, options, error, message):

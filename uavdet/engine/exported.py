@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from uavdet.errors import UsageError
-from uavdet.runtime.session import _literal, _open
+from uavdet.runtime.session import open_session, parse_metadata
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,8 @@ def read_exported(path: str | Path) -> Exported:
         MissingDependencyError: ONNX Runtime is not installed.
     """
     path = Path(path)
-    session = _open(path.expanduser(), None, 1)
-    meta = {key: _literal(value) for key, value in session.get_modelmeta().custom_metadata_map.items()}
+    session = open_session(path.expanduser(), None, 1)
+    meta = {key: parse_metadata(value) for key, value in session.get_modelmeta().custom_metadata_map.items()}
     shape, output = session.get_inputs()[0].shape, session.get_outputs()[0].shape
     return Exported(
         path=path,

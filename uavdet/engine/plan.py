@@ -13,6 +13,7 @@ from uavdet.arguments import check_family, defaults_of, foreign_arguments, parse
 from uavdet.assets import find_yaml
 from uavdet.data.config import DataConfig, load_data_config
 from uavdet.engine.checkpoint import Checkpoint, read_checkpoint
+from uavdet.engine.device import check_device
 from uavdet.engine.families import Family, family_of, load_model_config
 from uavdet.errors import CheckpointError, UsageError
 from uavdet.methods.base import TrainingMethod, build_methods
@@ -119,6 +120,7 @@ def _assemble(
     options = {key: value for key, value in merged.items() if "." not in key}
     check_family(given, family.arguments)
     options["imgsz"] = check_imgsz(options["imgsz"], training=True)
+    options["device"] = check_device(options["device"], several=True)
     data = load_data_config(options.get("data"))
     for split in ("train", "val"):
         data.require(split)
@@ -131,7 +133,7 @@ def _assemble(
         data=data,
         methods=build_methods(options["methods"], settings),
         save_dir=resume_folder(options) if resume else run_folder("train", options),
-        precision=resolve_precision(options["amp"], options.get("device")),
+        precision=resolve_precision(options["amp"], options["device"]),
         start=start,
         resume=resume,
         method_settings=settings,

@@ -38,13 +38,13 @@ class Session:
 
     def __init__(self, path: str | Path, device: str | int | None = None, threads: int | None = None) -> None:
         self.path = Path(path).expanduser()
-        self._session = _open(self.path, device, threads)
+        self._session = open_session(self.path, device, threads)
         raw = self._session.get_modelmeta().custom_metadata_map
         if "names" not in raw or "imgsz" not in raw:
             raise CheckpointError(
                 f"'{self.path}' does not say its classes and input size. Give a file that uavdet export wrote."
             )
-        self.metadata: dict[str, Any] = {key: _literal(value) for key, value in raw.items()}
+        self.metadata: dict[str, Any] = {key: parse_metadata(value) for key, value in raw.items()}
         self.names = {int(key): str(name) for key, name in self.metadata["names"].items()}
         height, width = self.metadata["imgsz"]
         self.imgsz = (int(height), int(width))
@@ -75,7 +75,7 @@ class Session:
         return np.concatenate(rows)
 
 
-def _open(path: Path, device: str | int | None, threads: int | None) -> Any:
+def open_session(path: Path, device: str | int | None, threads: int | None) -> Any:
     try:
         import onnxruntime
     except ImportError:
@@ -107,7 +107,7 @@ def _provider(device: str | int | None, available: list[str]) -> str:
     return provider
 
 
-def _literal(value: str) -> Any:
+def parse_metadata(value: str) -> Any:
     """Return a metadata value: JSON, else a Python literal as Ultralytics writes them, else text."""
     for parse in (json.loads, ast.literal_eval):
         try:
