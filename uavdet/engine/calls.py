@@ -92,9 +92,13 @@ def check_class_names(model: Mapping[int, str], data: Mapping[int, str], file: P
     if len(own) == len(others) and (nameless or own == others):
         return
     raise UsageError(
-        f"The model has {len(own)} classes ({', '.join(model.values())}), {file} has {len(others)} "
-        f"({', '.join(data.values())}). Validate on data with the model's classes, in its order."
+        f"The model has {len(own)} classes ({_listed(model)}), {file} has {len(others)} ({_listed(data)}). Validate on data with the model's classes, in its order."
     )
+
+
+def _listed(names: Mapping[int, str]) -> str:
+    """Return names as text, the first ten of them."""
+    return ", ".join([*list(names.values())[:10], *(["..."] if len(names) > 10 else [])])
 
 
 def half_where_it_works(options: Mapping[str, Any]) -> bool:
