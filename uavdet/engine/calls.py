@@ -92,7 +92,8 @@ def check_class_names(model: Mapping[int, str], data: Mapping[int, str], file: P
     if len(own) == len(others) and (nameless or own == others):
         return
     raise UsageError(
-        f"The model has {len(own)} classes ({_listed(model)}), {file} has {len(others)} ({_listed(data)}). Validate on data with the model's classes, in its order."
+        f"The model has {len(own)} classes ({_listed(model)}), {file} has {len(others)} ({_listed(data)}). "
+        "Validate on data with the model's classes, in its order."
     )
 
 
