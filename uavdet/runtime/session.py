@@ -76,6 +76,7 @@ class Session:
 
 
 def open_session(path: Path, device: str | int | None, threads: int | None) -> Any:
+    """Return ONNX Runtime's session for a file; see `Session` for arguments and errors."""
     try:
         import onnxruntime
     except ImportError:

@@ -27,7 +27,7 @@ def draw_tracks(
         frame: (H, W, 3) uint8 BGR.
         boxes: (N, 4) xyxy in pixels.
         classes: (N,).
-        identities: (N,), or empty where objects are not tracked.
+        identities: (N,), from 1; 0 for an object without a track.
         names: Class id to class name.
     """
     scale = 2 if max(frame.shape[:2]) < _ENLARGE_BELOW else 1
@@ -36,7 +36,7 @@ def draw_tracks(
         left, top, right, bottom = (int(v) for v in (box[0] - 2, box[1] - 2, box[2] + 2, box[3] + 2))
         colour = class_colour(int(category))
         cv2.rectangle(canvas, (left, top), (right, bottom), colour, 1, cv2.LINE_AA)
-        if len(identities):
+        if identities[index]:
             _write(canvas, str(int(identities[index])), (left, top - 3), colour, 0.35)
     for row, category in enumerate(sorted(names)):
         _write(canvas, names[category], (8, 18 + 18 * row), class_colour(category), 0.5)
