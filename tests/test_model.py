@@ -404,6 +404,7 @@ def refused_exports(folder):
         ({"out": str(folder)}, "is a folder"),
         ({"out": str(folder / "file" / "x.onnx")}, "is a file"),
         ({"format": "safetensors", "out": "w.pt"}, "does not end in .safetensors"),
+        ({"format": "safetensors", "dynamic": True}, "has no effect on format=safetensors"),
         ({"format": "onnx", "out": "w.pt"}, "does not end in .onnx"),
     ]
 
@@ -445,7 +446,7 @@ def test_error_lines_have_no_colour_codes(model, frames, monkeypatch):
         (lambda m, d: m.val(data="x", batch=0.5), UsageError, "batch=0.5 is for training alone"),
         (lambda m, d: m.export(batch=-1), UsageError, "batch=-1 is for training alone"),
         (lambda m, d: m.predict("x.jpg", device="banana"), UsageError, "device=banana is not available"),
-        (lambda m, d: m.export(device="banana"), UsageError, "device=banana is not available"),
+        (lambda m, d: m.export(device="cpu"), UsageError, "no argument of .uavdet export."),
         (lambda m, d: UAVDet("yolo11n.yaml", queries=3), UsageError, "'queries' has no effect"),
         (lambda m, d: UAVDet(d / "gone.pt"), CheckpointError, "does not exist"),
     ],

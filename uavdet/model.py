@@ -206,12 +206,13 @@ class UAVDet:
 
     def export(self, **options: Any) -> Path:
         """Write the model in another form and return the file; see `uavdet help export`."""
-        options = self._resolve("export", options)
+        given, options = options, self._resolve("export", options)
         if self.module is None:
             raise UsageError(f"'{self.source}' is exported already. Export the weights that it was made from.")
         out = calls.export_file(options["out"], self._default_out(options["format"]), options["format"])
         module: Any = self._model_for(options)
         if options["format"] == "safetensors":
+            calls.check_weights_options(given)
             weights = module.state_dict()
             return save_checkpoint(
                 Checkpoint(half_weights(weights) if options["half"] else weights, self._meta(module)), out

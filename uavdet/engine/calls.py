@@ -6,7 +6,7 @@ import contextlib
 import copy
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +159,17 @@ def export_file(given: str | None, default: Path, suffix: str) -> Path:
     if not parent.is_dir():
         raise UsageError(f"out={out} lies in {parent}, which is a file. Give another place.")
     return out
+
+
+def check_weights_options(given: Iterable[str]) -> None:
+    """Refuse options of a graph where the weights alone are exported.
+
+    Raises:
+        UsageError: There is one.
+    """
+    foreign = [name for name in given if name in {"imgsz", "batch", "max_det", "opset", "dynamic", "simplify"}]
+    if foreign:
+        raise UsageError(f"'{foreign[0]}' has no effect on format=safetensors, which holds the weights alone.")
 
 
 def queries_of(module: nn.Module | None) -> int | None:
