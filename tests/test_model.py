@@ -446,6 +446,7 @@ def test_error_lines_have_no_colour_codes(model, frames, monkeypatch):
         (lambda m, d: m.val(data="x", batch=0.5), UsageError, "batch=0.5 is for training alone"),
         (lambda m, d: m.export(batch=-1), UsageError, "batch=-1 is for training alone"),
         (lambda m, d: m.predict("x.jpg", device="banana"), UsageError, "device=banana is not available"),
+        (lambda m, d: m.predict("x.jpg", classes=[2]), UsageError, "classes=2 is no class of"),
         (lambda m, d: m.export(device="cpu"), UsageError, "no argument of .uavdet export."),
         (lambda m, d: UAVDet("yolo11n.yaml", queries=3), UsageError, "'queries' has no effect"),
         (lambda m, d: UAVDet(d / "gone.pt"), CheckpointError, "does not exist"),

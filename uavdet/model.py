@@ -11,7 +11,7 @@ from torch import nn
 
 from uavdet.arguments import check_family, defaults_of, parse_options
 from uavdet.assets import DEMO_WEIGHTS
-from uavdet.data.config import load_data_config
+from uavdet.data.config import check_class_ids, load_data_config
 from uavdet.engine import calls
 from uavdet.engine.checkpoint import Checkpoint, describe_model, half_weights, load_model, save_checkpoint
 from uavdet.engine.device import check_device
@@ -110,6 +110,7 @@ class UAVDet:
         options = self._resolve("val", options)
         data = load_data_config(options.pop("data"))
         data.require(options["split"])
+        check_class_ids(options["classes"], data.names, data.yaml_file)
         if self.names and not options["single_cls"]:
             calls.check_class_names(self.names, data.names, data.yaml_file)
         folder = calls.output_folder("val", options)
@@ -163,6 +164,8 @@ class UAVDet:
         given = options.pop("source", None)
         source = given if source is None else source
         calls.check_source(source, mode)
+        if self.names:
+            check_class_ids(options["classes"], self.names, self.source)
         calls.output_folder(mode, options)
         tracks = self._tracks_for(options) if mode == "track" else None
         results = self._results(mode, source, stream, options, tracks)

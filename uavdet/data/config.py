@@ -12,6 +12,7 @@ A `download:` entry, which Ultralytics would execute, is never executed; it is s
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from typing import Any
 import yaml
 
 from uavdet.assets import find_yaml
-from uavdet.errors import ConfigError
+from uavdet.errors import ConfigError, UsageError
 
 SPLITS = ("train", "val", "test")
 
@@ -122,6 +123,17 @@ def load_data_config(given: str | Path | None) -> DataConfig:
         channels=_read_channels(source, file),
         source=source,
     )
+
+
+def check_class_ids(classes: Iterable[int] | None, names: Mapping[int, str], owner: str | Path) -> None:
+    """Refuse class ids of `classes=` that a dataset or a model does not have.
+
+    Raises:
+        UsageError: There is one.
+    """
+    for index in classes or ():
+        if index not in names:
+            raise UsageError(f"classes={index} is no class of {owner}, which has 0 to {len(names) - 1}.")
 
 
 def _as_list(value: Any) -> list[str]:

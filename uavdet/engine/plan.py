@@ -11,7 +11,7 @@ import torch
 
 from uavdet.arguments import check_family, defaults_of, foreign_arguments, parse_options, read_recipe
 from uavdet.assets import find_yaml
-from uavdet.data.config import DataConfig, load_data_config
+from uavdet.data.config import DataConfig, check_class_ids, load_data_config
 from uavdet.engine.checkpoint import Checkpoint, read_checkpoint
 from uavdet.engine.device import check_device
 from uavdet.engine.families import Family, family_of, load_model_config
@@ -124,7 +124,7 @@ def _assemble(
     data = load_data_config(options.get("data"))
     for split in ("train", "val"):
         data.require(split)
-    _check_classes(options["classes"], data)
+    check_class_ids(options["classes"], data.names, data.yaml_file)
     _follow_queries(options, given)
     return TrainingPlan(
         options=options,
@@ -138,12 +138,6 @@ def _assemble(
         resume=resume,
         method_settings=settings,
     )
-
-
-def _check_classes(classes: list[int] | None, data: DataConfig) -> None:
-    unknown = [index for index in classes or [] if index not in data.names]
-    if unknown:
-        raise UsageError(f"classes={unknown[0]} is no class of {data.yaml_file}, which has 0 to {data.nc - 1}.")
 
 
 def _follow_queries(options: dict[str, Any], given: set[str]) -> None:
