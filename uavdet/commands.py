@@ -175,7 +175,7 @@ def run_export(options: Options) -> int:
 
 def run_import(options: Options) -> int:
     """`uavdet import`."""
-    from uavdet.engine.checkpoint import import_checkpoint
+    from uavdet.engine.importing import import_checkpoint
     from uavdet.errors import UsageError
 
     wanted, weights = options.pop("json", False), options.pop("weights", None)

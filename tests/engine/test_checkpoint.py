@@ -12,7 +12,6 @@ from uavdet.engine.checkpoint import (
     Checkpoint,
     describe_model,
     half_weights,
-    import_checkpoint,
     load_model,
     load_weights,
     read_checkpoint,
@@ -21,6 +20,7 @@ from uavdet.engine.checkpoint import (
     strip_checkpoint,
 )
 from uavdet.engine.families import build_model, load_model_config
+from uavdet.engine.importing import import_checkpoint
 from uavdet.engine.pretrained import load_pretrained
 from uavdet.errors import CheckpointError
 

@@ -9,7 +9,6 @@ written beside their place, synced to disk and renamed over it, so that a reader
 from __future__ import annotations
 
 import json
-import math
 import os
 import pickle
 import zipfile
@@ -101,7 +100,7 @@ def save_checkpoint(checkpoint: Checkpoint, path: str | Path) -> Path:
         CheckpointError: The suffix is neither.
     """
     path = Path(path)
-    meta = _plain({**checkpoint.meta, "schema": SCHEMA, "versions": versions()})
+    meta = plain_data({**checkpoint.meta, "schema": SCHEMA, "versions": versions()})
     weights = {key: value.detach().cpu().contiguous() for key, value in checkpoint.weights.items()}
     if path.suffix == ".pt":
         content = {"format": FORMAT, "meta": meta, "weights": weights, "training": checkpoint.training}
@@ -323,13 +322,13 @@ def load_model(path: str | Path, queries: int | None = None) -> tuple[nn.Module,
     meta = checkpoint.meta
     model = build_model(meta["yaml"], len(meta["names"]), meta["yaml"].get("channels", 3), queries)
     model.names = dict(meta["names"])  # type: ignore[assignment]
-    _load_all(path, model, checkpoint.weights)
+    load_all(path, model, checkpoint.weights)
     if isinstance(model, Detector):
         model.nc = len(meta["names"])
     return model.float(), checkpoint
 
 
-def _load_all(path: str | Path, model: nn.Module, weights: Weights) -> None:
+def load_all(path: str | Path, model: nn.Module, weights: Weights) -> None:
     """Fill the model that a file describes with the file's own weights.
 
     Raises:
@@ -348,12 +347,12 @@ def describe_model(model: nn.Module) -> dict[str, Any]:
     return {"yaml": model.yaml, "names": dict(model.names), "task": "detect"}  # type: ignore[arg-type]
 
 
-def _plain(value: Any) -> Any:
+def plain_data(value: Any) -> Any:
     """Return a copy made of dicts, lists, strings, numbers, booleans and None."""
     if isinstance(value, dict):
-        return {key if isinstance(key, int) else str(key): _plain(entry) for key, entry in value.items()}
+        return {key if isinstance(key, int) else str(key): plain_data(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple | set):
-        return [_plain(entry) for entry in value]
+        return [plain_data(entry) for entry in value]
     if value is None or type(value) in {bool, int, float, str}:
         return value
     return value.item() if hasattr(value, "item") else str(value)
@@ -368,48 +367,3 @@ def strip_checkpoint(path: Path, updates: dict[str, Any] | None = None) -> None:
 def half_weights(weights: Weights) -> Weights:
     """Return the floating-point weights in half precision, the others as they are."""
     return {key: value.half() if value.is_floating_point() else value for key, value in weights.items()}
-
-
-def import_checkpoint(path: str | Path, out: str | Path | None = None, *, trust: bool = False) -> Path:
-    """Turn a pickled Ultralytics checkpoint into one of ours.
-
-    Unpickling runs whatever the file contains; that is why `trust` has to be said.
-
-    Args:
-        path: The pickled checkpoint of a detector.
-        out: Where to write; by default beside `path`, with the suffix `.uavdet.pt`.
-        trust: Must be True.
-
-    Raises:
-        CheckpointError: `trust` is off, the file is damaged, or it holds no detector.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise CheckpointError(f"'{path}' does not exist. Give the checkpoint to import: weights=PATH.")
-    if not trust:
-        raise CheckpointError(
-            f"'{path}' was not opened: a pickled checkpoint runs as a program. If you trust where it comes from: "
-            f"uavdet import weights={path} trust=True."
-        )
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=False)
-    except Exception as error:
-        raise CheckpointError(f"'{path}' cannot be unpickled: {error}.") from error
-    source = (content.get("ema") or content.get("model")) if isinstance(content, dict) else None
-    if not isinstance(source, nn.Module) or not hasattr(source, "yaml"):
-        raise CheckpointError(f"'{path}' holds no Ultralytics model. Import checkpoints of RT-DETR or YOLO detectors.")
-    names = {int(key): str(name) for key, name in source.names.items()}  # type: ignore[union-attr,operator]
-    config = _plain(source.yaml)
-    model = build_model(config, len(names), config.get("channels") or config.get("ch") or 3)
-    model.names = names  # type: ignore[assignment]
-    _load_all(path, model, source.float().state_dict())
-    arguments = content.get("train_args") or {}
-    meta = {**describe_model(model), "imgsz": _usable_size(arguments.get("imgsz")), "imported_from": path.name}
-    return save_checkpoint(Checkpoint(model.state_dict(), meta), out or path.with_suffix(".uavdet.pt"))
-
-
-def _usable_size(imgsz: Any) -> int | list[int]:
-    """Return an input size with each side rounded up to a multiple of the stride, 32; 640 where none is known."""
-    sides = imgsz if isinstance(imgsz, list | tuple) else [imgsz or 640]
-    rounded = [max(1, math.ceil(side / 32)) * 32 for side in sides]
-    return rounded if len(rounded) > 1 else rounded[0]
