@@ -10,7 +10,7 @@ from uavdet.runtime import Detector
 
 for package in ("torch", "torchvision", "ultralytics", "timm"):
     assert importlib.util.find_spec(package) is None, f"{package} is installed here"
-frame = Scene(SceneConfig(seed=21, modality="thermal", objects=20, min_size=8)).render(0)
+frame = Scene(SceneConfig(seed=22, modality="thermal", ground="urban", objects=24, min_size=12)).render(0)
 found = Detector(sys.argv[1], conf=0.2)(frame.image)
 assert len(found), "nothing was detected"
 print(f"{len(found)} detections without PyTorch, {len(frame.boxes)} objects in the picture")
