@@ -19,9 +19,10 @@ def main(weights: str, picture: str) -> None:
     image = cv2.imread(picture)
     if image is None:
         sys.exit(f"{picture} cannot be read")
-    for detection in detector(image).to_json():
+    found = detector(image)
+    for detection in found.to_json():
         print(json.dumps(detection))
-    print(f"{'torch' in sys.modules=}", file=sys.stderr)
+    print(f"{len(found)} detections; PyTorch loaded: {'torch' in sys.modules}", file=sys.stderr)
 
 
 if __name__ == "__main__":

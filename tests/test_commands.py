@@ -11,9 +11,9 @@ from uavdet.commands import _print_results
 from uavdet.errors import DataError
 
 
-def result():
+def result(folder="runs/x"):
     boxes = type("Boxes", (), {"cpu": lambda self: self, "__len__": lambda self: 0})()
-    return SimpleNamespace(path="x.jpg", save_dir="runs/x", orig_shape=(4, 4), boxes=boxes, names={})
+    return SimpleNamespace(path="x.jpg", save_dir=str(folder), orig_shape=(4, 4), boxes=boxes, names={})
 
 
 def failing(after, error):
@@ -22,13 +22,19 @@ def failing(after, error):
     raise error
 
 
-def test_results_are_one_json_object():
+def test_results_are_one_json_object(tmp_path):
     output = io.StringIO()
-    assert _print_results([result(), result()], output) == 2
+    assert _print_results([result(tmp_path), result(tmp_path)], output) == 2
     written = json.loads(output.getvalue())
     assert [entry["frame"] for entry in written["results"]] == [0, 1]
-    assert written["save_dir"] == "runs/x"
+    assert written["save_dir"] == str(tmp_path)
     assert "error" not in written
+
+
+def test_a_folder_that_was_not_made_is_null(tmp_path):
+    output = io.StringIO()
+    _print_results([result(tmp_path / "gone")], output)
+    assert json.loads(output.getvalue())["save_dir"] is None
 
 
 @pytest.mark.parametrize("error", [DataError("It broke.\nTwice."), KeyboardInterrupt()])

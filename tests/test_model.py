@@ -441,6 +441,7 @@ def test_error_lines_have_no_colour_codes(model, frames, monkeypatch):
         (lambda m, d: m.predict(b"x"), UsageError, "type bytes is not taken"),
         (lambda m, d: m.predict([b"x"]), UsageError, "type bytes is not taken"),
         (lambda m, d: m.predict([]), UsageError, "No source"),
+        (lambda m, d: m.track(["a.mp4", "b.mp4"]), UsageError, "A list of videos is not taken"),
         (lambda m, d: m.predict(np.array([{}])), UsageError, "array of objects"),
         (lambda m, d: m.predict("x.jpg", batch=-1), UsageError, "batch=-1 is for training alone"),
         (lambda m, d: m.val(data="x", batch=0.5), UsageError, "batch=0.5 is for training alone"),

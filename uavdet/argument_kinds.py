@@ -83,7 +83,7 @@ def period(value: Any) -> int:
 
 def share(value: Any) -> int | float:
     """Read a share above 0, up to 1.0, or a number of at least 2."""
-    return int(value) if number(value) >= 2 and float(value).is_integer() else _up_to_one(value)
+    return int(float(value)) if number(value) >= 2 and float(value).is_integer() else _up_to_one(value)
 
 
 def _up_to_one(value: Any) -> float:
@@ -120,11 +120,12 @@ def start(value: Any) -> bool | str:
 
 def rows(value: Any) -> int | list[int | str]:
     """Read rows of a model: their number, counted from the first, or a list of row numbers and names."""
-    if isinstance(value, bool):
+    read = literal(value)
+    if isinstance(read, bool):
         raise ValueError("a number of rows, or a list of row numbers and names")
-    if isinstance(value, int) or (isinstance(value, str) and value.strip().isdigit()):
-        return whole(value)
-    parts = name_list(value) if isinstance(value, str) else value
+    if isinstance(read, int | float):
+        return whole(read)
+    parts = name_list(read) if isinstance(read, str) else read
     return [int(part) if str(part).isdigit() else str(part) for part in parts]
 
 
@@ -168,7 +169,7 @@ def image_size(value: Any) -> int | list[int]:
 def name_list(value: Any) -> list[str]:
     """Read names, separated by commas."""
     parts = value.strip("[]() ").split(",") if isinstance(value, str) else value
-    return [str(part).strip() for part in parts if str(part).strip()]
+    return [name for part in parts if (name := str(part).strip(" \t'\""))]
 
 
 def class_ids(value: Any) -> list[int]:

@@ -65,7 +65,7 @@ _OPTIMIZERS = ("auto", "SGD", "MuSGD", "Adam", "Adamax", "AdamW", "NAdam", "RAda
 _TABLE = [
     # What to work on
     _row("model", None, kinds.text, _ANY_MODEL,
-         "weights (.pt, .safetensors, .onnx) or a model YAML; default: the bundled so-detr-n-demo"),
+         "weights (.pt, .safetensors, .onnx) or a model YAML; default: the bundled so-detr-n-demo, in training none"),
     _row("data", None, kinds.text, ("train", "val"), "dataset YAML"),
     _row("source", None, kinds.anything, (*_INFER, "demo"),
          "image, folder, glob, video, stream URL, camera number or, in Python, arrays"),

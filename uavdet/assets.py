@@ -11,6 +11,7 @@ from uavdet.errors import ConfigError, suggest_name
 
 _PACKAGE = Path(__file__).resolve().parent
 
+DEFAULT_RECIPE = "rt-detr"
 DEMO_WEIGHTS = _PACKAGE / "weights" / "so-detr-n-demo.safetensors"
 
 
@@ -23,6 +24,12 @@ def asset_folder(name: str) -> Path:
 def list_assets(folder: str) -> dict[str, Path]:
     """Return the YAML files of an asset folder, keyed by file name."""
     return {path.name: path for path in sorted(asset_folder(folder).glob("*.yaml"))}
+
+
+def find_weights(given: str) -> str:
+    """Return the bundled weights where `given` is their name and no file of the user's, else `given`."""
+    named = given in {DEMO_WEIGHTS.name, DEMO_WEIGHTS.stem}
+    return str(DEMO_WEIGHTS) if named and not Path(given).exists() else given
 
 
 def find_yaml(given: str | Path, folder: str) -> Path:

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from uavdet.argument_table import ARGUMENTS, MODES, Argument
-from uavdet.arguments import arguments_of, parse_options
+from uavdet.arguments import arguments_of, parse_options, read_recipe
+from uavdet.assets import DEFAULT_RECIPE, find_yaml
 from uavdet.errors import UAVDetError, UsageError, suggest_name
 
 _RUNNERS = {mode: f"uavdet.commands:run_{mode}" for mode in MODES if mode not in {"help", "checks"}}
@@ -110,14 +111,19 @@ def help_text(mode: str | None = None) -> str:
     if mode not in MODES:
         raise UsageError(f"Unknown mode '{mode}'.{suggest_name(mode, MODES)} Modes: {', '.join(MODES)}.")
     arguments = arguments_of(mode)
+    recipe = read_recipe(find_yaml(DEFAULT_RECIPE, "cfg/recipes")) if mode == "train" else {}
     lines = [f"uavdet {mode}: {MODES[mode]}", ""]
-    lines += [_help_line(argument) for argument in arguments.values()]
+    lines += [_help_line(argument, recipe) for argument in arguments.values()]
     if mode == "train":
-        lines += ["", "  Settings of training methods are METHOD.KEY=VALUE."]
+        lines += ["", "  Defaults are those of stock models, then those of our models where they differ."]
+        lines += ["  Settings of training methods are METHOD.KEY=VALUE."]
     return "\n".join(lines if arguments else lines[:1])
 
 
-def _help_line(argument: Argument) -> str:
+def _help_line(argument: Argument, recipe: Mapping[str, Any]) -> str:
     default = "" if argument.default in (None, []) else f" [{argument.default}]"
+    ours = recipe.get(argument.name, argument.default)
+    if ours != argument.default:
+        default = f" [{argument.default}; ours {ours}]" if default else f" [ours {ours}]"
     family = f" ({argument.family.upper()} only)" if argument.family else ""
     return f"  {argument.name:18} {argument.help}{default}{family}"

@@ -126,13 +126,18 @@ def _print_results(results: Iterable[Any], output: TextIO) -> int:
     except BaseException as error:
         if count:
             reason = " ".join(str(error).split()) or type(error).__name__
-            output.write(f'], "save_dir": {json.dumps(folder)}, "error": {json.dumps(reason)}}}\n')
+            output.write(f'], "save_dir": {_existing(folder)}, "error": {json.dumps(reason)}}}\n')
             output.flush()
         raise
     if count:
-        output.write(f'], "save_dir": {json.dumps(folder)}}}\n')
+        output.write(f'], "save_dir": {_existing(folder)}}}\n')
         output.flush()
     return count
+
+
+def _existing(folder: str) -> str:
+    """Return a folder as JSON; null where nothing was saved."""
+    return json.dumps(folder if folder and Path(folder).is_dir() else None)
 
 
 def _entry(result: Any, index: int) -> dict[str, Any]:

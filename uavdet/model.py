@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from uavdet.arguments import check_family, defaults_of, parse_options
-from uavdet.assets import DEMO_WEIGHTS
+from uavdet.assets import DEMO_WEIGHTS, find_weights
 from uavdet.data.config import check_class_ids, load_data_config
 from uavdet.engine import calls
 from uavdet.engine.checkpoint import Checkpoint, describe_model, half_weights, load_model, save_checkpoint
@@ -51,7 +51,7 @@ class UAVDet:
     """
 
     def __init__(self, model: str | Path | None = None, queries: int | None = None) -> None:
-        self._open(str(model or DEMO_WEIGHTS), queries)
+        self._open(find_weights(str(model or DEMO_WEIGHTS)), queries)
 
     def _open(self, source: str, queries: int | None = None) -> None:
         self.source = source
@@ -60,6 +60,7 @@ class UAVDet:
         self.checkpoint: Checkpoint | None = None
         self._predictor: tuple[dict[str, Any], Any] | None = None
         self._tracks: SourceTracker | None = None
+        self._queries = queries
         if is_exported(self.source):
             self.exported = read_exported(self.source)
             self.exported.check({"queries": queries})
@@ -94,6 +95,8 @@ class UAVDet:
             **options: The arguments of `uavdet train`; `data` at least.
         """
         options.setdefault("model", self.source)
+        if self._queries is not None:
+            options.setdefault("queries", self._queries)
         result = train(options, callbacks)
         self._open(str(result.best if result.best.exists() else result.last))
         return result

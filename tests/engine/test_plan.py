@@ -6,7 +6,9 @@ import pytest
 import torch
 
 from tests.conftest import TINY
+from uavdet import UAVDet
 from uavdet.arguments import parse_options
+from uavdet.assets import DEMO_WEIGHTS
 from uavdet.engine.families import Family
 from uavdet.engine.plan import check_imgsz, cpu_has_bfloat16, plan_training, resolve_precision, run_folder
 from uavdet.errors import CheckpointError, ConfigError, UsageError
@@ -112,6 +114,11 @@ def test_what_cannot_work_is_refused_before_it_starts(tiny_data, options, error,
         ("fraction", "0.5", 0.5),
         ("fraction", "1.0", 1.0),
         ("fraction", "3", 3),
+        ("fraction", "5.0", 5),
+        ("freeze", "3.0", 3),
+        ("freeze", "[0, 'neck']", [0, "neck"]),
+        ("freeze", "['0']", [0]),
+        ("loggers", "['tensorboard']", ["tensorboard"]),
         ("scale", "0.5", 0.5),
         ("scale", "0.5,1.5", (0.5, 1.5)),
         ("cache", "disk", "disk"),
@@ -133,6 +140,21 @@ def test_recipes_refuse_unknown_keys(tiny_data, tmp_path):
     recipe.write_text("epochss: 7\n")
     with pytest.raises(UsageError, match=r"mine\.yaml: Unknown key 'epochss'\. Did you mean 'epochs'"):
         plan(tiny_data, recipe=str(recipe))
+
+
+def test_none_means_the_recipes_size_and_batch(tiny_data):
+    options = plan(tiny_data, imgsz=None, batch="none").options
+    assert (options["imgsz"], options["batch"]) == (640, 16)
+
+
+def test_the_bundled_weights_have_a_name(tiny_data):
+    assert plan(tiny_data, model="so-detr-n-demo").start is not None
+    assert plan(tiny_data, pretrained="so-detr-n-demo").options["pretrained"] == str(DEMO_WEIGHTS)
+
+
+def test_max_det_follows_the_queries_of_a_checkpoint(tiny_data, tmp_path):
+    weights = UAVDet("rtdetr-n.yaml", queries=500).save(tmp_path / "x.pt")
+    assert plan(tiny_data, model=str(weights)).options["max_det"] == 500
 
 
 def test_more_queries_raise_max_det_unless_it_was_given(tiny_data):

@@ -111,7 +111,7 @@ def test_warm_up_is_a_tenth_of_a_short_run_unless_given(tiny_data, tmp_path, giv
 
 
 def test_a_resumed_run_keeps_its_arguments(tiny_data, tmp_path):
-    options = {**TINY, "data": str(tiny_data), "epochs": 2, "project": str(tmp_path)}
+    options = {**TINY, "data": str(tiny_data), "epochs": 2, "max_det": 7, "project": str(tmp_path)}
     with pytest.raises(Interrupted):
         train(options, interrupt_at(1))
     last = tmp_path / "train" / "weights" / "last.pt"
@@ -122,8 +122,14 @@ def test_a_resumed_run_keeps_its_arguments(tiny_data, tmp_path):
     other.write_text(moved.read_text().replace("person", "boat"))
     with pytest.raises(UsageError, match=r"has the classes boat, car; the run that is resumed has person, car"):
         train({"resume": str(last), "data": str(other)})
-    result = train({"resume": True, "model": "rtdetr-n.yaml", "project": str(tmp_path), "data": str(moved)})
-    assert result.last == last
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("epochs: 3\n")
+    with pytest.raises(UsageError, match="'epochs' cannot change"):
+        train({"resume": str(last), "recipe": str(recipe)})
+    recipe.write_text("epochs: 2\n")
+    again = {"resume": True, "model": "rtdetr-n.yaml", "recipe": str(recipe), "project": str(tmp_path)}
+    assert train({**again, "data": str(moved)}).last == last
+    assert yaml.safe_load((tmp_path / "train" / "args.yaml").read_text())["max_det"] == 7
 
 
 def test_annotations_that_cannot_be_used_stop_a_run_before_its_first_epoch(tiny_data, tmp_path):
@@ -211,6 +217,7 @@ def test_damaged_data_stops_a_run_unless_told_to_go_on(tiny_data, tmp_path, wher
     options = {**TINY, "data": str(root / "data.yaml"), "epochs": 1, "project": str(tmp_path / "runs")}
     with pytest.raises(DataError, match=rf"1 of 8 images cannot be used: .*{what}.*skip_bad=True") as caught:
         train(options)
+    assert not (tmp_path / "runs" / "train").exists()
     assert "\n" not in str(caught.value)
     assert train({**options, "skip_bad": True}).last.exists()
 

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import nn
+from ultralytics.data.utils import VID_FORMATS
 from ultralytics.utils import LOGGER
 
 from uavdet.engine.device import runs_on_cpu
@@ -67,6 +68,11 @@ def check_source(source: Any, mode: str) -> None:
                 f"A source of type {kind} is not taken. Give a path, a URL, a camera number, an array, "
                 "a PIL image, a tensor, or a list of images."
             )
+    if isinstance(source, list | tuple):
+        paths = [part for part in source if isinstance(part, str | Path)]
+        videos = [path for path in paths if Path(path).suffix.lower().removeprefix(".") in VID_FORMATS]
+        if videos:
+            raise UsageError(f"A list of videos is not taken. Give one, a folder or a glob: source={videos[0]}.")
 
 
 def check_batch(batch: float | None) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from uavdet.arguments import check_family, defaults_of, foreign_arguments, parse_options, read_recipe
-from uavdet.assets import find_yaml
+from uavdet.assets import DEFAULT_RECIPE, find_weights, find_yaml
 from uavdet.data.config import DataConfig, check_class_ids, load_data_config
 from uavdet.engine.checkpoint import Checkpoint, read_checkpoint
 from uavdet.engine.device import check_device
@@ -19,8 +19,9 @@ from uavdet.errors import CheckpointError, UsageError
 from uavdet.methods.base import TrainingMethod, build_methods
 from uavdet.nn.build import ModelConfig
 
-DEFAULT_RECIPE = "rt-detr"
 _WEIGHT_SUFFIXES = {".pt", ".safetensors"}
+_NEEDED = {"imgsz", "batch"}
+"""Arguments whose None means the recipe's value."""
 _CHANGEABLE_ON_RESUME = {
     "data",
     "device",
@@ -34,6 +35,10 @@ _CHANGEABLE_ON_RESUME = {
     "json",
     "verbose",
 }
+
+
+_NOT_OF_THE_RUN = {"resume", "model", "project", "recipe"}
+"""Arguments that find a run to resume, or that were resolved when it started."""
 
 
 @dataclass
@@ -83,9 +88,12 @@ def plan_training(user: Mapping[str, Any]) -> TrainingPlan:
     if options.get("resume"):
         return _plan_resume(options)
     recipe = read_recipe(find_yaml(options["recipe"], "cfg/recipes")) if options.get("recipe") else {}
-    given = {**recipe, **options}
+    given = {key: value for key, value in {**recipe, **options}.items() if value is not None or key not in _NEEDED}
     if not given.get("model"):
         raise UsageError("No model was given. Give a model YAML or weights: model=so-detr-n.yaml.")
+    for key in ("model", "pretrained"):
+        if isinstance(given.get(key), str):
+            given[key] = find_weights(given[key])
     config, start = _read_model(given["model"])
     family = family_of(config)
     merged = {**defaults_of("train"), **_family_defaults(family), **given}
@@ -125,7 +133,7 @@ def _assemble(
     for split in ("train", "val"):
         data.require(split)
     check_class_ids(options["classes"], data.names, data.yaml_file)
-    _follow_queries(options, given)
+    _follow_queries(options, given, config)
     return TrainingPlan(
         options=options,
         config=config,
@@ -140,10 +148,10 @@ def _assemble(
     )
 
 
-def _follow_queries(options: dict[str, Any], given: set[str]) -> None:
-    """Let max_det follow a larger number of queries, unless the user set it."""
-    if options.get("queries") and "max_det" not in given:
-        options["max_det"] = max(options["max_det"], options["queries"])
+def _follow_queries(options: dict[str, Any], given: set[str], config: ModelConfig) -> None:
+    """Let max_det follow a larger number of queries, asked for or of the checkpoint, unless the user set it."""
+    if "max_det" not in given:
+        options["max_det"] = max(options["max_det"], options.get("queries") or config.get("queries") or 0)
 
 
 def check_imgsz(imgsz: int | list[int], *, training: bool = False, stride: int = 32) -> int | list[int]:
@@ -223,14 +231,15 @@ def _plan_resume(options: dict[str, Any]) -> TrainingPlan:
             f"'{file}' is the end of a finished run and cannot be resumed. Start a new one from it: model={file}."
         )
     recorded = parse_options(checkpoint.meta["recipe"], "train", f"{file}: ")
-    changed = {key: value for key, value in options.items() if key not in {"resume", "model", "project"}}
+    recipe = read_recipe(find_yaml(options["recipe"], "cfg/recipes")) if options.get("recipe") else {}
+    changed = {key: value for key, value in {**recipe, **options}.items() if key not in _NOT_OF_THE_RUN}
     for key, value in changed.items():
         if key not in _CHANGEABLE_ON_RESUME and value != recorded.get(key):
             allowed = ", ".join(sorted(_CHANGEABLE_ON_RESUME))
             raise UsageError(f"'{key}' cannot change when a run is resumed. These can: {allowed}.")
     merged = {**defaults_of("train"), **recorded, **changed, "resume": str(file)}
     config = checkpoint.meta["yaml"]
-    plan = _assemble(merged, set(), config, family_of(config), None, checkpoint)
+    plan = _assemble(merged, set(recorded), config, family_of(config), None, checkpoint)
     names, recorded_names = plan.data.names, checkpoint.meta["names"]
     if not merged["single_cls"] and dict(names) != dict(recorded_names):
         raise UsageError(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ultralytics.utils import LOGGER
+from ultralytics.utils import LOGGER, RANK
 
+from uavdet.engine.calls import new_folder
 from uavdet.engine.checkpoint import read_checkpoint, versions
 from uavdet.engine.logs import quiet
 from uavdet.engine.plan import TrainingPlan, plan_training
@@ -49,13 +51,15 @@ def train(options: Mapping[str, Any], callbacks: Callbacks | None = None) -> Tra
 
 def run_plan(plan: TrainingPlan, callbacks: Callbacks | None = None) -> TrainResult:
     """Run a resolved training; see `train`."""
-    trainer = build_trainer(plan)
-    for event, functions in (callbacks or {}).items():
-        for function in functions:
-            trainer.add_callback(event, function)
-    with quiet(not plan.options["verbose"]):
-        _log_plan(plan)
-        trainer.train()
+    starts = plan.resume is None and RANK in {-1, 0}
+    with new_folder(plan.save_dir, scaffold="args.yaml") if starts else contextlib.nullcontext():
+        trainer = build_trainer(plan)
+        for event, functions in (callbacks or {}).items():
+            for function in functions:
+                trainer.add_callback(event, function)
+        with quiet(not plan.options["verbose"]):
+            _log_plan(plan)
+            trainer.train()
     best, last = trainer.best, trainer.last
     if not last.exists():
         raise TrainingError(f"Training ended without a checkpoint in {trainer.wdir}. Look at the messages above.")

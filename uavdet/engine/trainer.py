@@ -139,7 +139,12 @@ class TrainerHooks(_Trainer):
             partial = bool(self.own["partial"])
             report = load_weights(model, plan.start.weights, plan.start.meta["names"], partial=partial)
             self.pretrained_backbone = True
-            LOGGER.info(f"{plan.options['model']}: {report}")
+            old = {name.lower() for name in plan.start.meta["names"].values()}
+            known = [name for name in self.data["names"].values() if name.lower() in old]
+            LOGGER.info(
+                f"{plan.options['model']}: {report}; classes known by name: {', '.join(known) or 'none'} "
+                f"({len(known)} of {len(self.data['names'])})"
+            )
 
     def set_model_attributes(self) -> None:
         """Attach classes, arguments, precision and memory layout to the model, and get the methods ready."""

@@ -127,7 +127,8 @@ class CocoScoring(_Validator):
 
     def get_stats(self) -> dict[str, Any]:
         """Return Ultralytics' metrics, those of COCO's protocol, and the fitness."""
-        stats = super().get_stats()
+        # Ultralytics' AP by size is in pixels of the network input, and zero here
+        stats = {key: value for key, value in super().get_stats().items() if not key.startswith("metrics/mAP_")}
         truth, names = self.ground_truth()
         detections = {names[file]: found for file, found in self.detections.items()}
         self.coco = score_coco(truth, detections)

@@ -104,7 +104,7 @@ def _write(
         warnings.simplefilter("ignore", torch.jit.TracerWarning)
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.filterwarnings("ignore", "Exporting aten::index")  # of negative indices; top-k gives none
-        model(example)
+        rows = model(example).shape[1]
         torch.onnx.export(
             model,
             (example,),
@@ -122,6 +122,7 @@ def _write(
 
         graph = onnxslim.slim(graph)
     check_operators(graph)
+    graph.graph.output[0].type.tensor_type.shape.dim[1].dim_value = rows
     graph.ir_version = min(graph.ir_version, _MAX_IR_VERSION)
     onnx.helper.set_model_props(graph, metadata)
     onnx.save(graph, str(file))
