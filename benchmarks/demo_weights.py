@@ -2,7 +2,8 @@
 
     python benchmarks/demo_weights.py --hituav PATH/hituav/data.yaml [--folder runs/demo-weights]
 
-Takes about four hours on two CPU cores. What is there already is not made again: a stage that was killed goes on.
+Takes three to four hours on two CPU cores, by the timed stages. What is there already is not made
+again: a stage that was killed goes on.
 """
 
 from __future__ import annotations

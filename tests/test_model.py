@@ -93,6 +93,13 @@ def test_the_size_of_training_is_the_default_and_others_may_be_given(model, fram
     assert model._predictor[1].imgsz == [96, 160]
 
 
+def test_the_queries_of_a_model_are_those_of_its_training(tiny_data, tmp_path):
+    model = UAVDet("rtdetr-n.yaml", queries=12)
+    settings = {"imgsz": 64, "batch": 4, "epochs": 1, "plots": False, "verbose": False}
+    model.train(data=str(tiny_data), project=str(tmp_path), **settings)
+    assert model.checkpoint.meta["yaml"]["queries"] == 12
+
+
 def test_the_predictor_is_kept_while_its_settings_hold(model, frames):
     model(frames[0], verbose=False)
     first = model._predictor[1]

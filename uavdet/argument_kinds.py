@@ -26,6 +26,21 @@ def integer(value: Any) -> int:
     return int(float(value))
 
 
+def at_least(smallest: int) -> Callable[[Any], int]:
+    """Return a reader of integers of at least `smallest`."""
+
+    def parse(value: Any) -> int:
+        read = integer(value)
+        if read < smallest:
+            raise ValueError(f"an integer of at least {smallest}")
+        return read
+
+    return parse
+
+
+whole, count = at_least(0), at_least(1)
+
+
 def number(value: Any) -> float:
     """Read a number."""
     if isinstance(value, bool) or not math.isfinite(float(value)):
@@ -38,14 +53,6 @@ def fraction(value: Any) -> float:
     read = number(value)
     if not 0 <= read <= 1:
         raise ValueError("a number from 0 to 1")
-    return read
-
-
-def count(value: Any) -> int:
-    """Read an integer of at least 1."""
-    read = integer(value)
-    if read < 1:
-        raise ValueError("an integer of at least 1")
     return read
 
 
@@ -62,14 +69,6 @@ def positive(value: Any) -> float:
     read = number(value)
     if read <= 0:
         raise ValueError("a number above 0")
-    return read
-
-
-def whole(value: Any) -> int:
-    """Read an integer of at least 0."""
-    read = integer(value)
-    if read < 0:
-        raise ValueError("an integer of at least 0")
     return read
 
 

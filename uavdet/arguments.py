@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from uavdet.argument_table import ARGUMENTS, Argument
+from uavdet.assets import read_yaml
 from uavdet.errors import UsageError, suggest_name
 
 
@@ -96,14 +97,10 @@ def read_recipe(file: Path) -> dict[str, Any]:
     """Read a training recipe: a flat YAML of training arguments.
 
     Raises:
+        ConfigError: It is no readable YAML.
         UsageError: It is no mapping, or holds an unknown key or a value that is not allowed.
     """
-    import yaml
-
-    try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"Recipe {file} is not readable YAML: {' '.join(str(error).split())}.") from error
+    content = read_yaml(file) or {}
     if not isinstance(content, dict):
         raise UsageError(f"Recipe {file} holds no mapping. A recipe is a list of key: value lines.")
     return parse_options({str(key): value for key, value in content.items()}, "train", f"{file.name}: ")

@@ -6,8 +6,9 @@ A wheel carries `cfg/` and `datasets/` inside the package; a checkout keeps them
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-from uavdet.errors import ConfigError, suggest_name
+from uavdet.errors import ConfigError, one_line, suggest_name
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -24,6 +25,20 @@ def asset_folder(name: str) -> Path:
 def list_assets(folder: str) -> dict[str, Path]:
     """Return the YAML files of an asset folder, keyed by file name."""
     return {path.name: path for path in sorted(asset_folder(folder).glob("*.yaml"))}
+
+
+def read_yaml(file: Path) -> Any:
+    """Return the content of a YAML file.
+
+    Raises:
+        ConfigError: It cannot be read, or is no YAML.
+    """
+    import yaml
+
+    try:
+        return yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        raise ConfigError(f"{file} is not readable YAML: {one_line(error)}.") from error
 
 
 def find_weights(given: str) -> str:

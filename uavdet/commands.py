@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import uavdet.environment  # noqa: F401  (before anything imports Ultralytics)
-from uavdet.errors import DataError
+from uavdet.errors import DataError, one_line
 
 Options = dict[str, Any]
 
@@ -125,8 +125,7 @@ def _print_results(results: Iterable[Any], output: TextIO) -> int:
         raise
     except BaseException as error:
         if count:
-            reason = " ".join(str(error).split()) or type(error).__name__
-            output.write(f'], "save_dir": {_existing(folder)}, "error": {json.dumps(reason)}}}\n')
+            output.write(f'], "save_dir": {_existing(folder)}, "error": {json.dumps(one_line(error))}}}\n')
             output.flush()
         raise
     if count:

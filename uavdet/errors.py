@@ -23,7 +23,7 @@ class UsageError(UAVDetError, ValueError):
 
 
 class ConfigError(UAVDetError, ValueError):
-    """A model, dataset or recipe YAML that cannot be used; names the file and the row."""
+    """A model, dataset, recipe or tracker YAML that cannot be used; names the file and the row."""
 
     exit_code = 2
 
@@ -50,6 +50,11 @@ class MissingDependencyError(UAVDetError, ImportError):
     """A package that the asked-for mode needs is not installed; names the extra that brings it."""
 
     exit_code = 6
+
+
+def one_line(error: BaseException) -> str:
+    """Return what an error says on one line, or the name of its kind where it says nothing."""
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def suggest_name(given: str, known: Iterable[str]) -> str:

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from uavdet.assets import list_assets
+from uavdet.engine.exported import read_exported
 from uavdet.engine.families import build_model, load_model_config
 from uavdet.errors import UsageError
 from uavdet.export.onnx import FORBIDDEN_OPERATORS, check_operators, export_onnx, operators
@@ -52,6 +53,8 @@ def test_an_open_batch_takes_any_number(batch, tmp_path):
     model = make("so-detr-n")
     path = export_onnx(model, tmp_path / "x.onnx", 64, dynamic=True, opset=18)
     x = torch.rand(batch, 3, 64, 64)
+    rows = len(model(x)[0][0])
+    assert read_exported(path).rows == rows  # max_det follows it where the file is run
     with torch.no_grad():
         assert_same_detections(run(path, x), model(x)[0].numpy())
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from uavdet.data.scenes import Scene, SceneConfig
-from uavdet.errors import UsageError
+from uavdet.errors import ConfigError, UsageError
 from uavdet.video.tracking import FrameTracker, SourceTracker, TrackerConfig, read_tracker
 
 pytest.importorskip("trackers")
@@ -125,8 +125,6 @@ def test_what_is_resumed_goes_on_under_another_name():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (b"tracker: [", "not readable YAML"),
-        (b"\xff\xfe\x00\x80", "not readable YAML"),
         (b"tracker: botsort\ncmc_method: foo\n", "Unknown CMC method"),
         (b"tracker: botsort\ncmc_downscale: 1.5\n", "a whole number"),
         (b"tracker: sort\ntrack_activation_threshold: abc\n", "a number from 0 to 1"),
@@ -141,5 +139,13 @@ def test_what_is_resumed_goes_on_under_another_name():
 def test_trackers_that_cannot_run_are_refused_at_the_start(tmp_path, text, message):
     (tmp_path / "x.yaml").write_bytes(text)
     with pytest.raises(UsageError, match=message) as caught:
+        read_tracker(str(tmp_path / "x.yaml"))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", [b"tracker: [", b"\xff\xfe\x00\x80"])
+def test_a_tracker_file_that_is_no_yaml_is_refused(tmp_path, text):
+    (tmp_path / "x.yaml").write_bytes(text)
+    with pytest.raises(ConfigError, match=r"x\.yaml is not readable YAML") as caught:
         read_tracker(str(tmp_path / "x.yaml"))
     assert "\n" not in str(caught.value)

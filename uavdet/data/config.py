@@ -17,9 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from uavdet.assets import find_yaml
+from uavdet.assets import find_yaml, read_yaml
 from uavdet.errors import ConfigError, UsageError
 
 SPLITS = ("train", "val", "test")
@@ -98,10 +96,7 @@ def load_data_config(given: str | Path | None) -> DataConfig:
     if not given:
         raise ConfigError("No dataset was given. Give one with data=PATH/data.yaml.")
     file = find_yaml(given, "datasets")
-    try:
-        source = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{file} is not readable YAML: {' '.join(str(error).split())}.") from error
+    source = read_yaml(file)
     if not isinstance(source, dict):
         raise ConfigError(f"{file} holds no mapping. A dataset YAML has train:, val: and names:.")
     root = _resolve(source.get("path") or ".", file.parent)

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 import uavdet
 from uavdet.engine.families import build_model
-from uavdet.errors import CheckpointError
+from uavdet.errors import CheckpointError, one_line
 from uavdet.nn.detector import Detector, resize_rows
 
 FORMAT = "uavdet"
@@ -170,7 +170,7 @@ def _read_safetensors(path: Path) -> Checkpoint:
         ours = header.get("format") == FORMAT
         content = {key: json.loads(value) for key, value in header.items() if ours and key == "meta"}
     except (SafetensorError, OSError, ValueError) as error:
-        raise CheckpointError(f"'{path}' is damaged ({' '.join(str(error).split())}). Use another one.") from error
+        raise CheckpointError(f"'{path}' is damaged ({one_line(error)}). Use another one.") from error
     if not ours:
         raise CheckpointError(
             f"'{path}' holds tensors without a uavdet header. They can start a training: "

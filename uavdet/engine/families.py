@@ -11,13 +11,12 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-import yaml
 from torch import nn
 from ultralytics.nn import tasks
 from ultralytics.utils import ROOT
 
 from uavdet.argument_table import DETR, YOLO
-from uavdet.assets import find_yaml, list_assets
+from uavdet.assets import find_yaml, list_assets, read_yaml
 from uavdet.errors import ConfigError, suggest_name
 from uavdet.nn.build import ModelConfig, read_rows
 from uavdet.nn.detector import Detector, StockRTDETR, StockYOLO
@@ -46,10 +45,7 @@ def load_model_config(given: str | Path) -> ModelConfig:
         file = find_yaml(given, "cfg/models")
     except ConfigError:
         return _load_ultralytics_config(str(given))
-    try:
-        config = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{file} is not readable YAML: {' '.join(str(error).split())}.") from error
+    config = read_yaml(file)
     if not isinstance(config, dict) or not isinstance(config.get("nc"), int):
         raise ConfigError(f"{file} is no model YAML: it needs nc:, backbone: and head:.")
     return {**config, "yaml_file": file.name}

@@ -22,7 +22,7 @@ import uavdet.nn.ddf
 import uavdet.nn.decoder
 import uavdet.nn.efficientformer
 import uavdet.nn.resnet  # importing a module registers its layers
-from uavdet.errors import ConfigError, suggest_name
+from uavdet.errors import ConfigError, one_line, suggest_name
 from uavdet.nn.registry import Channels, registered_layers
 from uavdet.nn.stock import STOCK_ROWS, TAKES_REPEATS, RowContext
 
@@ -220,7 +220,7 @@ def _probe_row(
 
 def _reason(error: Exception) -> str:
     """Return what an error says, on one line and without its full stop."""
-    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
+    return one_line(error).rstrip(".")
 
 
 def _build_row(row: Row, in_channels: Channels, config: ModelConfig, scale: Scale) -> tuple[nn.Module, int]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from uavdet.errors import CheckpointError, MissingDependencyError, UsageError
+from uavdet.errors import CheckpointError, MissingDependencyError, UsageError, one_line
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
@@ -93,7 +93,7 @@ def open_session(path: Path, device: str | int | None, threads: int | None) -> A
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=[provider])
     except Exception as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = one_line(error)[:200]
         raise CheckpointError(f"'{path}' is damaged or no ONNX file: {reason}") from error
     if session.get_providers()[0] != provider:
         raise UsageError(f"device={device} is not usable by ONNX Runtime here: it fell back to the CPU.")

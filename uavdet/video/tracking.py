@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
-from uavdet.errors import MissingDependencyError, UsageError, suggest_name
+from uavdet.assets import read_yaml
+from uavdet.errors import MissingDependencyError, UsageError, one_line, suggest_name
 
 _CLASSES = {
     "sort": "SORTTracker",
@@ -49,7 +49,8 @@ def read_tracker(given: str) -> TrackerConfig:
     """Read `tracker=`: a name, or a YAML with `tracker: name` and settings of that tracker.
 
     Raises:
-        UsageError: The name is unknown, the YAML is missing or malformed, or a setting is not usable.
+        ConfigError: The file is no readable YAML.
+        UsageError: The name is unknown, the YAML is malformed, or a setting is not usable.
         MissingDependencyError: The packages of the `video` extra are not installed.
     """
     name, settings = given.removesuffix(".yaml"), {}
@@ -69,10 +70,7 @@ def read_tracker(given: str) -> TrackerConfig:
 
 
 def _read_settings(file: str) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-        raise UsageError(f"tracker={file} is not readable YAML: {' '.join(str(error).split())}.") from error
+    content = read_yaml(Path(file))
     if not isinstance(content, dict) or "tracker" not in content:
         raise UsageError(f"tracker={file} has no 'tracker:' entry. It is one of {', '.join(_CLASSES)}.")
     return {str(key): value for key, value in content.items()}
@@ -139,7 +137,7 @@ class FrameTracker:
         try:
             self._tracker = tracker_class(frame_rate=frame_rate, **{**_DEFAULTS[config.name], **config.settings})
         except (ValueError, TypeError) as error:
-            reason = " ".join(str(error).split()).rstrip(".")
+            reason = one_line(error).rstrip(".")
             raise UsageError(f"The {config.name} tracker refuses its settings: {reason}.") from error
 
     def update(
