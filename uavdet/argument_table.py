@@ -16,6 +16,9 @@ MODES = {
     "val": "score a detector on a dataset",
     "predict": "detect objects in images, folders, videos or streams",
     "track": "detect and track objects in a video or a stream",
+    "convert": "turn a dataset of another format into one that train and val take",
+    "doctor": "check a dataset before a day of training is spent on it",
+    "compare": "compare validated runs, with bootstrap intervals for every difference",
     "export": "write an ONNX file, or weights without training state",
     "import": "turn a pickled Ultralytics checkpoint into one of ours",
     "info": "count parameters and GFLOPs of a model",
@@ -55,8 +58,8 @@ class Argument:
 
 
 _row = Argument
-_ANY_MODEL = ("train", "val", "predict", "track", "export", "info")
-_RUN = ("train", "val", "predict", "track", "demo")
+_ANY_MODEL = ("train", "val", "predict", "track", "export", "info", "doctor")
+_RUN = ("train", "val", "predict", "track", "demo", "doctor")
 _EVERYWHERE = tuple(mode for mode in MODES if mode != "help")
 _INFER = ("predict", "track")
 _OPTIMIZERS = ("auto", "SGD", "MuSGD", "Adam", "Adamax", "AdamW", "NAdam", "RAdam", "RMSProp")
@@ -66,12 +69,15 @@ _TABLE = [
     # What to work on
     _row("model", None, kinds.text, _ANY_MODEL,
          "weights (.pt, .safetensors, .onnx) or a model YAML; default: the bundled so-detr-n-demo, in training none"),
-    _row("data", None, kinds.text, ("train", "val"), "dataset YAML"),
+    _row("data", None, kinds.text, ("train", "val", "doctor"), "dataset YAML"),
+    _row("runs", [], kinds.name_list, ("compare",), "folders of `uavdet val`; plain words mean the same"),
+    _row("source", None, kinds.text, ("convert",), "folder of the dataset"),
     _row("source", None, kinds.anything, (*_INFER, "demo"),
          "image, folder, glob, video, stream URL, camera number or, in Python, arrays"),
     _row("weights", None, kinds.text, ("import",), "pickled Ultralytics checkpoint to turn into ours"),
     _row("trust", False, kinds.boolean, ("import",),
          "run the program that a pickled checkpoint is; say so only for files you trust"),
+    _row("out", None, kinds.text, ("convert",), "folder to write; it must be new or empty"),
     _row("out", None, kinds.text, ("import", "export"), "file to write"),
     _row("recipe", None, kinds.text, ("train",), "training recipe: a YAML of these arguments, or one of cfg/recipes"),
     _row("methods", [], kinds.name_list, ("train",),
@@ -89,8 +95,16 @@ _TABLE = [
     _row("plots", True, kinds.boolean, ("train", "val"), "save plots and sample pictures"),
     _row("loggers", [], kinds.name_list, ("train",),
          "loggers to switch on: tensorboard, wandb, mlflow, comet, clearml, dvc"),
+    # Datasets
+    _row("format", None, kinds.text, ("convert",), "format of the dataset: visdrone, dota, coco, ..."),
+    _row("link", True, kinds.boolean, ("convert",), "link the images in the place of copying them"),
+    _row("strict", False, kinds.boolean, ("convert",), "fail where anything would be left out"),
+    _row("tile", None, kinds.image_size, ("convert",), "cut images into tiles of this side, or height,width"),
+    _row("overlap", 200, kinds.whole, ("convert",), "with tile: pixels that neighbouring tiles share"),
+    _row("area", "box", kinds.choice("box", "polygon"), ("convert",),
+         "area by which objects are sorted into sizes: of the box, or of the polygon where there is one"),
     # Machine
-    _row("device", None, kinds.literal, _RUN, "0, 0,1, cpu, mps; default: the first GPU, else the CPU"),
+    _row("device", None, kinds.literal, ("train", "val", *_INFER, "demo"), "0, 0,1, cpu, mps; default: the first GPU, else the CPU"),
     _row("workers", 8, kinds.whole, ("train", "val"),
          "data loading processes on a GPU; the CPU loads in its own process"),
     _row("batch", None, kinds.batch_size, ("train", "val", "predict", "track", "export"),
@@ -115,7 +129,7 @@ _TABLE = [
     _row("partial", False, kinds.boolean, ("train",), "accept pretrained weights that fill only a part of the model"),
     _row("optimizer", "auto", kinds.choice(*_OPTIMIZERS), ("train",),
          "optimizer"),
-    _row("seed", 0, kinds.whole, ("train",), "random seed"),
+    _row("seed", 0, kinds.whole, ("train", "compare"), "random seed"),
     _row("deterministic", True, kinds.boolean, ("train",), "deterministic operations where they exist"),
     _row("single_cls", False, kinds.boolean, ("train", "val"), "treat all classes as one"),
     _row("rect", False, kinds.boolean, ("train", "val"), "rectangular batches", YOLO),
@@ -130,6 +144,8 @@ _TABLE = [
     _row("val", True, kinds.boolean, ("train",), "validate after every epoch"),
     _row("skip_bad", False, kinds.boolean, ("train", "val"),
          "go on without images whose file or labels are damaged, in the place of an error"),
+    _row("ignore_fill", "none", kinds.choice("none", "mean"), ("train", "val"),
+         "mean: paint ignored regions with their mean colour; none: leave them, and ignore what is predicted there"),
     # Optimisation
     _row("lr0", 0.01, kinds.non_negative, ("train",), "initial learning rate"),
     _row("lrf", 0.01, kinds.non_negative, ("train",), "final learning rate as a fraction of lr0"),
@@ -185,6 +201,12 @@ _TABLE = [
     _row("show_conf", True, kinds.boolean, _INFER, "draw scores"),
     _row("show_boxes", True, kinds.boolean, _INFER, "draw boxes"),
     _row("line_width", None, kinds.count, _INFER, "line width of boxes in pixels"),
+    # Evaluation
+    _row("protocol", ["coco"], kinds.name_list, ("val", "compare"),
+         "protocols to score by: coco, coco500, aitod, visdrone, tinyperson, ultralytics"),
+    _row("predictions", None, kinds.text, ("val",),
+         "score these detections in the place of a model's: COCO results, or a folder of VisDrone or YOLO text files"),
+    _row("samples", 1000, kinds.count, ("compare",), "bootstrap samples"),
     # Export
     _row("format", "onnx", kinds.choice("onnx", "safetensors"), ("export",),
          "onnx, or safetensors for the weights alone"),
@@ -194,4 +216,7 @@ _TABLE = [
 ]
 # fmt: on
 
-ARGUMENTS: dict[str, Argument] = {argument.name: argument for argument in _TABLE}
+TABLE: tuple[Argument, ...] = tuple(_TABLE)
+"""Every row; a name that means different things in different modes has several."""
+
+ARGUMENTS: dict[str, Argument] = {argument.name: argument for argument in TABLE}

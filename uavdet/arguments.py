@@ -9,14 +9,14 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from uavdet.argument_table import ARGUMENTS, Argument
+from uavdet.argument_table import ARGUMENTS, TABLE, Argument
 from uavdet.assets import read_yaml
 from uavdet.errors import UsageError, suggest_name
 
 
 def arguments_of(mode: str) -> dict[str, Argument]:
     """Return the arguments that a mode takes, by name."""
-    return {name: argument for name, argument in ARGUMENTS.items() if mode in argument.modes}
+    return {argument.name: argument for argument in TABLE if mode in argument.modes}
 
 
 def defaults_of(mode: str) -> dict[str, Any]:
@@ -72,7 +72,8 @@ def parse_value(argument: Argument, value: Any, origin: str = "") -> Any:
 
 def _unknown(name: str, mode: str, known: Iterable[str]) -> str:
     if name in ARGUMENTS:
-        return f"'{name}' is no argument of 'uavdet {mode}', but of {', '.join(ARGUMENTS[name].modes)}."
+        modes = [other for argument in TABLE if argument.name == name for other in argument.modes]
+        return f"'{name}' is no argument of 'uavdet {mode}', but of {', '.join(modes)}."
     return f"Unknown key '{name}'.{suggest_name(name, known)} All keys: uavdet help {mode}."
 
 

@@ -19,7 +19,12 @@ from uavdet.errors import UAVDetError, UsageError, suggest_name
 
 _RUNNERS = {mode: f"uavdet.commands:run_{mode}" for mode in MODES if mode not in {"help", "checks"}}
 _FLAG_VALUES = {"true", "false", "yes", "no", "0", "1"}
-_RUNNERS["checks"] = "uavdet.checks:run_checks"
+_RUNNERS |= {
+    "checks": "uavdet.checks:run_checks",
+    "convert": "uavdet.data.convert:run_convert",
+    "doctor": "uavdet.data.doctor.command:run_doctor",
+    "compare": "uavdet.evaluation.compare:run_compare",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -54,8 +59,16 @@ def _run(words: list[str]) -> int:
     if any(word in {"-h", "--help", "help"} for word in rest):
         print(help_text(mode))
         return 0
+    if mode == "compare":
+        rest = _name_runs(rest)
     options = parse_options(split_words(rest), mode)
     return _runner(mode)(options)
+
+
+def _name_runs(words: list[str]) -> list[str]:
+    """Put the plain words of `uavdet compare A B` into `runs=A,B`."""
+    folders = [word for word in words if "=" not in word and not word.startswith("--")]
+    return [*(word for word in words if word not in folders), *([f"runs={','.join(folders)}"] if folders else [])]
 
 
 def _runner(mode: str) -> Callable[[dict[str, Any]], int]:

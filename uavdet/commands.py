@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import os
 import sys
 from collections.abc import Iterable, Iterator
@@ -13,6 +12,7 @@ from typing import Any, TextIO
 
 import uavdet.environment  # noqa: F401  (before anything imports Ultralytics)
 from uavdet.errors import DataError, one_line
+from uavdet.json_output import print_json
 
 Options = dict[str, Any]
 
@@ -39,23 +39,6 @@ def messages_apart(json_wanted: bool) -> Iterator[TextIO]:
     finally:
         for handler, stream in streams:
             handler.setStream(stream)
-
-
-def print_json(value: Any) -> None:
-    """Print a value as JSON; numbers that are not finite become null."""
-    print(json.dumps(_plain(value)), flush=True)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(key): _plain(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(entry) for entry in value]
-    if isinstance(value, Path):
-        return str(value)
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return value
 
 
 def run_train(options: Options) -> int:

@@ -23,9 +23,10 @@ class ImageTruth:
         boxes: (N, 4) xyxy in pixels.
         classes: (N,) class ids.
         areas: (N,) in square pixels; as annotated, which need not be the box's.
-        crowd: (N,) whether the box is a crowd, in which detections are neither right nor wrong.
+        crowd: (N,) whether the object is a crowd or one that is not scored: neither found nor missed.
         ignore_regions: (M, 4) xyxy in pixels, without a class.
         image_id: Its id in the annotations; None where they give none.
+        dense: Whether the annotators marked the image as too dense to score (TinyPerson).
     """
 
     name: str
@@ -36,6 +37,7 @@ class ImageTruth:
     crowd: np.ndarray
     ignore_regions: np.ndarray = field(default_factory=lambda: np.zeros((0, 4)))
     image_id: Any = None
+    dense: bool = False
 
 
 @dataclass
@@ -120,6 +122,7 @@ def _image_truth(
         crowd=np.array([bool(a.get("iscrowd", 0)) for a in annotations], dtype=bool),
         ignore_regions=_xywh_to_xyxy(np.array(regions, dtype=np.float64).reshape(-1, 4)),
         image_id=image["id"],
+        dense=bool(image.get("dense", False)),
     )
 
 

@@ -1,0 +1,1 @@
+"""Checks a dataset before a day of training is spent on it."""
