@@ -144,8 +144,8 @@ _TABLE = [
     _row("val", True, kinds.boolean, ("train",), "validate after every epoch"),
     _row("skip_bad", False, kinds.boolean, ("train", "val"),
          "go on without images whose file or labels are damaged, in the place of an error"),
-    _row("ignore_fill", "none", kinds.choice("none", "mean"), ("train", "val"),
-         "mean: paint ignored regions with their mean colour; none: leave them, and ignore what is predicted there"),
+    _row("ignore_fill", None, kinds.choice("mean"), ("train", "val"),
+         "mean: paint ignored regions with their mean colour; default: leave them, and ignore what is found there"),
     # Optimisation
     _row("lr0", 0.01, kinds.non_negative, ("train",), "initial learning rate"),
     _row("lrf", 0.01, kinds.non_negative, ("train",), "final learning rate as a fraction of lr0"),

@@ -125,6 +125,7 @@ class UAVDet:
             validator_class = LetterboxValidator if self.family is Family.STOCK_YOLO else StretchValidator
             validator = validator_class(args=overrides, save_dir=folder)
             validator.data_config, validator.skip_bad = data, options["skip_bad"]
+            validator.ignore_fill = options["ignore_fill"]
             if validator_class is StretchValidator:
                 validator.args.imgsz = options["imgsz"]  # two sides as well, which its constructor would make one
             metrics = validator(model=copy.deepcopy(self._model_for(options)))

@@ -77,6 +77,7 @@ class DataConfig:
             **{split: paths[0] if len(paths) == 1 else paths for split, paths in images.items()},
             "path": str(self.path),
             "names": dict(self.names),
+            "label_names": dict(self.names),
             "nc": self.nc,
             "channels": self.channels,
             "annotations": {split: str(path) for split, path in self.annotations.items()},

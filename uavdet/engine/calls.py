@@ -18,9 +18,9 @@ from ultralytics.data.utils import VID_FORMATS
 from ultralytics.utils import LOGGER
 
 from uavdet.engine.device import runs_on_cpu
-from uavdet.engine.plan import run_folder
 from uavdet.errors import UsageError
 from uavdet.nn.detector import Detector
+from uavdet.run_folders import run_folder
 
 _OURS_ONLY = frozenset(
     {
@@ -31,6 +31,9 @@ _OURS_ONLY = frozenset(
         "source",
         "tracker",
         "skip_bad",
+        "ignore_fill",
+        "protocol",
+        "predictions",
         "data",
         "model",
         "project",

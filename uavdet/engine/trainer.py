@@ -43,7 +43,7 @@ else:
 _OWN_KEYS = frozenset(
     {
         *("recipe", "methods", "queries", "json", "loggers", "partial", "backbone_lr", "clip"),
-        *("warmup_iterations", "warmup_epochs", "skip_bad", "resume", "pretrained", "amp"),
+        *("warmup_iterations", "warmup_epochs", "skip_bad", "resume", "pretrained", "amp", "ignore_fill"),
     }
 )
 """Arguments that Ultralytics does not have, or that mean something else there."""
@@ -99,7 +99,7 @@ class TrainerHooks(_Trainer):
         """Return the dataset in Ultralytics' form; nothing is downloaded."""
         data = {**self.plan.data.as_ultralytics(), "skip_bad": self.plan.options["skip_bad"]}
         if self.plan.options["single_cls"]:
-            data |= {"names": {0: "object"}, "nc": 1, "label_classes": self.plan.data.nc}
+            data |= {"names": {0: "object"}, "nc": 1}
         return data
 
     def train(self) -> None:
@@ -195,7 +195,7 @@ class TrainerHooks(_Trainer):
             stride=stride,
             prefix=colorstr(f"{mode}: "),
             classes=self.args.classes,
-            data=self.data,
+            data={**self.data, "split": mode, "ignore_fill": self.own["ignore_fill"] if mode == "train" else None},
             fraction=self.args.fraction if mode == "train" else 1.0,
         )
 

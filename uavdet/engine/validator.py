@@ -44,6 +44,7 @@ class CocoScoring(_Validator):
     truth: GroundTruth | None = None
     data_config: DataConfig
     skip_bad: bool = False
+    ignore_fill: str | None = None
     data: dict[str, Any]
     args: Any
     training: bool
@@ -85,7 +86,7 @@ class CocoScoring(_Validator):
             stride=int(self.stride or 32),
             prefix=colorstr(f"{mode}: "),
             classes=self.args.classes,
-            data=self.data,
+            data={**self.data, "split": self.args.split, "ignore_fill": self.ignore_fill},
             fraction=self.args.fraction if not self.training else 1.0,
         )
 

@@ -7,6 +7,7 @@ Per prediction set (encoder proposals, every decoder layer, denoising queries):
     box             2 * sum (1 - expanded SIoU) / N, or 2 * sum (1 - GIoU) / N for the plain model
 
 where N is the number of matched objects, averaged over the ranks of a distributed run. Everything is float32.
+Queries, denoising ones too, that match no object and lie in an ignored region (`losses.ignore`) give no loss.
 Sources: RT-DETR (arXiv 2304.08069), VarifocalNet (arXiv 2008.13367), SO-DETR (arXiv 2504.11470, section 3.3).
 """
 
@@ -21,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from uavdet.losses.boxes import adaptive_expansion, expanded_iou, expanded_siou, giou
+from uavdet.losses.ignore import in_ignored_region
 from uavdet.losses.matching import Matches, denoising_matches, match
 
 
@@ -93,7 +95,8 @@ class DetectionCriterion(nn.Module):
         Args:
             boxes: (L, B, Q, 4) normalised cxcywh; the encoder's proposals first, the last decoder layer last.
             logits: (L, B, Q, C).
-            targets: `bboxes` (N, 4), `cls` (N,), `gt_groups` (objects an image) and `image_size` (width, height).
+            targets: `bboxes` (N, 4), `cls` (N,), `gt_groups` (objects an image), `image_size` (width, height) and
+                optionally `ignore_regions` (B, R, 4), see `losses.ignore.regions_of_batch`.
             denoising: Boxes and logits of the denoising queries (L', B, Q', ...) and their data, in training.
 
         Returns:
@@ -130,7 +133,12 @@ class DetectionCriterion(nn.Module):
         positive[(*where, targets["cls"][matches.target])] = 1.0
         scores = torch.zeros_like(positive)
         scores[(*where, targets["cls"][matches.target])] = quality
-        classification = varifocal_loss(logits, scores, positive, self.alpha, self.gamma).sum((1, 2, 3))
+        classification = varifocal_loss(logits, scores, positive, self.alpha, self.gamma)
+        if (regions := targets.get("ignore_regions")) is not None:
+            ignored = in_ignored_region(boxes, regions)
+            ignored[where] = False
+            classification = classification.masked_fill(ignored.unsqueeze(-1), 0.0)
+        classification = classification.sum((1, 2, 3))
         zero = boxes.float().flatten(1).sum(1) * 0.0
         l1 = zero.index_add(0, matches.layer, (matched - wanted).abs().sum(-1))
         box = zero.index_add(0, matches.layer, 1 - self._similarity(matched, wanted, ratio))

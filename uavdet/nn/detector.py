@@ -19,6 +19,8 @@ from ultralytics.utils.torch_utils import initialize_weights
 
 from uavdet.errors import ConfigError
 from uavdet.losses.detection import DetectionCriterion
+from uavdet.losses.ignore import regions_of_batch
+from uavdet.losses.stock import RegionRTDETRLoss, yolo_criterion
 from uavdet.nn.build import ModelConfig, build_network
 from uavdet.nn.decoder import RTDETRDecoder, check_count
 
@@ -48,11 +50,11 @@ def targets_from_batch(batch: Batch) -> dict[str, Any]:
 
     Args:
         batch: `img` (B, C, H, W), `cls` (N, 1) or (N,), `bboxes` (N, 4) normalised cxcywh, `batch_idx` (N,), sorted
-            by image.
+            by image; ignored regions as `uavdet.losses.ignore.regions_of_batch` reads them.
 
     Returns:
-        `cls` (N,) int64, `bboxes` (N, 4), `batch_idx` (N,) int64, `gt_groups` (objects an image) and `image_size`
-        (width, height) in pixels.
+        `cls` (N,) int64, `bboxes` (N, 4), `batch_idx` (N,) int64, `gt_groups` (objects an image), `image_size`
+        (width, height) in pixels, and `ignore_regions` (B, R, 4) or None.
     """
     image = batch["img"]
     index = batch["batch_idx"].to(image.device, dtype=torch.long).view(-1)
@@ -62,6 +64,7 @@ def targets_from_batch(batch: Batch) -> dict[str, Any]:
         "batch_idx": index,
         "gt_groups": torch.bincount(index, minlength=image.shape[0]).tolist(),
         "image_size": (image.shape[3], image.shape[2]),
+        "ignore_regions": regions_of_batch(batch),
     }
 
 
@@ -120,6 +123,10 @@ class StockYOLO(HookedLoss, DetectionModel):
         super().__init__(*args, **kwargs)
         self.auxiliary_losses = AuxiliaryLosses()
 
+    def init_criterion(self) -> Any:
+        """Return Ultralytics' criterion, with ignored regions."""
+        return yolo_criterion(self)
+
 
 class StockRTDETR(HookedLoss, RTDETRDetectionModel):
     """Ultralytics' RT-DETR with room for training methods."""
@@ -132,6 +139,17 @@ class StockRTDETR(HookedLoss, RTDETRDetectionModel):
     def training_outputs(self, batch: Batch) -> Any:
         """Return the head's outputs, denoising queries included."""
         return self.predict(batch["img"], batch=targets_from_batch(batch))
+
+    def init_criterion(self) -> RegionRTDETRLoss:
+        """Return Ultralytics' criterion, with ignored regions."""
+        return RegionRTDETRLoss(nc=self.nc, use_vfl=True)
+
+    def plain_loss(self, batch: Batch, preds: Any) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return Ultralytics' loss and its items."""
+        if getattr(self, "criterion", None) is None:
+            self.criterion = self.init_criterion()
+        self.criterion.regions = regions_of_batch(batch)
+        return super().plain_loss(batch, preds)
 
 
 class Detector(HookedLoss, RTDETRDetectionModel):
