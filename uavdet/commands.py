@@ -58,13 +58,20 @@ def run_val(options: Options) -> int:
     """`uavdet val`."""
     wanted = options.pop("json", False)
     with messages_apart(wanted):
-        from uavdet.model import UAVDet
-
-        model = UAVDet(options.pop("model", None))
-        metrics = model.val(**options)
+        metrics = _validate(options)
     if wanted:
         print_json(metrics)
     return 0
+
+
+def _validate(options: Options) -> dict[str, Any]:
+    if options.get("predictions"):
+        from uavdet.evaluation.offline import score_predictions
+
+        return score_predictions(**options)
+    from uavdet.model import UAVDet
+
+    return UAVDet(options.pop("model", None)).val(**options)
 
 
 def run_predict(options: Options) -> int:

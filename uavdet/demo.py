@@ -16,11 +16,13 @@ from typing import Any
 import numpy as np
 
 from uavdet.data.scenes import CLASS_NAMES, Scene, SceneConfig, SceneFrame
-from uavdet.engine.calls import new_folder, output_folder
+from uavdet.engine.calls import new_folder
 from uavdet.errors import DataError
-from uavdet.evaluation.coco import CocoMetrics, score_coco
+from uavdet.evaluation.coco import score_coco
+from uavdet.evaluation.protocol import Score
 from uavdet.evaluation.truth import GroundTruth, ImageDetections, ImageTruth
 from uavdet.model import UAVDet
+from uavdet.run_folders import output_folder
 from uavdet.video.drawing import draw_tracks, fit_canvas
 from uavdet.video.tracking import SourceTracker, TrackerConfig, read_tracker
 from uavdet.video.writer import VideoWriter
@@ -60,7 +62,7 @@ class DemoReport:
     detections: int = 0
     tracks: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
-    metrics: CocoMetrics | None = None
+    metrics: Score | None = None
 
     @property
     def frames_per_second(self) -> float:

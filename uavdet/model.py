@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
+from ultralytics.utils import LOGGER
 
 from uavdet.arguments import check_family, defaults_of, parse_options
 from uavdet.assets import DEMO_WEIGHTS, find_weights
-from uavdet.data.config import check_class_ids, load_data_config
+from uavdet.data.config import DataConfig, check_class_ids, load_data_config
 from uavdet.engine import calls
 from uavdet.engine.checkpoint import Checkpoint, describe_model, half_weights, load_model, save_checkpoint
 from uavdet.engine.device import check_device
@@ -23,6 +24,9 @@ from uavdet.engine.profile import ModelProfile, profile_model
 from uavdet.engine.train import Callbacks, TrainResult, train
 from uavdet.engine.validator import LetterboxValidator, StretchValidator
 from uavdet.errors import UsageError
+from uavdet.evaluation.protocol import find_protocols
+from uavdet.evaluation.scoring import crowding_warning, write_evaluation
+from uavdet.run_folders import output_folder
 from uavdet.video.tracking import SourceTracker, read_tracker
 
 if TYPE_CHECKING:
@@ -111,12 +115,18 @@ class UAVDet:
             Metrics by name: `coco/AP`, `coco/AP50`, ... in original pixels, and Ultralytics' own.
         """
         options = self._resolve("val", options)
+        if options["predictions"]:
+            raise UsageError(
+                "predictions= is scored without a model. Call uavdet.evaluation.offline.score_predictions, or "
+                "`uavdet val predictions=FILE data=YAML` without model=."
+            )
+        protocols = find_protocols(options["protocol"])
         data = load_data_config(options.pop("data"))
         data.require(options["split"])
         check_class_ids(options["classes"], data.names, data.yaml_file)
         if self.names and not options["single_cls"]:
             calls.check_class_names(self.names, data.names, data.yaml_file)
-        folder = calls.output_folder("val", options)
+        folder = output_folder("val", options)
         conf = _VAL_CONFIDENCE if options["conf"] is None else options["conf"]
         overrides = calls.ultralytics_overrides(options, "val", folder, conf)
         overrides |= {"batch": options["batch"] or _VAL_BATCH, "data": str(data.yaml_file), "model": self.source}
@@ -128,13 +138,37 @@ class UAVDet:
             validator.ignore_fill = options["ignore_fill"]
             if validator_class is StretchValidator:
                 validator.args.imgsz = options["imgsz"]  # two sides as well, which its constructor would make one
+            validator.protocols = protocols
             metrics = validator(model=copy.deepcopy(self._model_for(options)))
-        self.coco = validator.coco
+            table = self._write_evaluation(validator, options, data, folder)
+        LOGGER.info(f"\n{table}") if options["verbose"] else None
+        self.scores = {score.protocol: score for score in validator.scores}
         return {
             **(metrics or {}),
             "save_dir": str(folder),
             "speed_ms": {k: round(v, 2) for k, v in validator.speed.items()},
         }
+
+    def _write_evaluation(self, validator: Any, options: dict[str, Any], data: DataConfig, folder: Path) -> str:
+        """Write the report of a validation, and warn where images hold more objects than the model gives detections."""
+        limit = min(options["max_det"], options["queries"] or self._own_queries() or options["max_det"])
+        setting = "queries" if self.family is not Family.STOCK_YOLO else "max_det"
+        if warning := crowding_warning(validator.scored, limit, setting):
+            LOGGER.warning(warning)
+        keys = ("name", "split", "imgsz", "conf", "max_det", "queries", "half", "single_cls", "classes")
+        settings = {key: options[key] for key in keys} | {"model": self.source, "data": str(data.yaml_file)}
+        settings |= {"name": options["name"] or "val", "max_det": limit, "run": str(folder)}
+        if self.checkpoint is not None:
+            settings["seed"] = (self.checkpoint.meta.get("recipe") or {}).get("seed")
+        return write_evaluation(
+            folder,
+            validator.scored,
+            validator.found,
+            validator.scores,
+            validator.files,
+            settings=settings,
+            plots=options["plots"],
+        )
 
     def _model_for(self, options: dict[str, Any]) -> nn.Module | str:
         """Return what a call runs: the module, with other queries where it asks for them, or the exported file."""
@@ -170,7 +204,7 @@ class UAVDet:
         calls.check_source(source, mode)
         if self.names:
             check_class_ids(options["classes"], self.names, self.source)
-        calls.output_folder(mode, options)
+        output_folder(mode, options)
         tracks = self._tracks_for(options) if mode == "track" else None
         results = self._results(mode, source, stream, options, tracks)
         return results if stream else list(results)
@@ -181,7 +215,7 @@ class UAVDet:
         """Yield the results; the predictor is chosen when the first one is asked for, and held until the last one."""
         predictor = self._free_predictor(mode, options)
         predictor.tracks = tracks
-        predictor.save_dir = calls.output_folder(mode, options)
+        predictor.save_dir = output_folder(mode, options)
         yield from predictor(source=source, stream=stream)
 
     def _tracks_for(self, options: dict[str, Any]) -> SourceTracker:
@@ -206,7 +240,7 @@ class UAVDet:
     def _make_predictor(self, mode: str, options: dict[str, Any]) -> Any:
         predictor_class = LetterboxPredictor if self.family is Family.STOCK_YOLO else StretchPredictor
         conf = _TRACK_CONFIDENCE if mode == "track" and options["conf"] is None else options["conf"]
-        folder = calls.output_folder(mode, options)
+        folder = output_folder(mode, options)
         predictor = predictor_class(overrides=calls.ultralytics_overrides(options, mode, folder, conf))
         predictor.setup_model(self._model_for(options), verbose=bool(options["verbose"]))
         return predictor

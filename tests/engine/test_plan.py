@@ -10,7 +10,7 @@ from uavdet import UAVDet
 from uavdet.arguments import parse_options
 from uavdet.assets import DEMO_WEIGHTS
 from uavdet.engine.families import Family
-from uavdet.engine.plan import check_imgsz, cpu_has_bfloat16, plan_training, resolve_precision, run_folder
+from uavdet.engine.plan import check_imgsz, cpu_has_bfloat16, plan_training, resolve_precision
 from uavdet.errors import CheckpointError, ConfigError, UsageError
 
 
@@ -180,19 +180,6 @@ def test_precision_follows_the_device():
     assert resolve_precision(True, "cpu") == "fp32"
     with pytest.raises(UsageError, match="needs a CUDA GPU"):
         resolve_precision("fp16", "cpu")
-
-
-def test_runs_are_numbered_where_they_exist(tmp_path):
-    options = {"project": str(tmp_path), "name": "exp"}
-    assert run_folder("train", options) == tmp_path / "exp"
-    (tmp_path / "exp").mkdir()
-    assert run_folder("train", options) == tmp_path / "exp2"
-    assert run_folder("train", {**options, "exist_ok": True}) == tmp_path / "exp"
-
-
-def test_runs_lie_under_the_working_folder_by_mode(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert run_folder("val", {}) == tmp_path / "runs" / "val" / "val"
 
 
 def test_finished_runs_are_not_resumed(tiny_run):

@@ -1,13 +1,14 @@
 """Reads dataset YAMLs: Ultralytics' form, plus the COCO JSON of each split that keeps what YOLO text files lose.
 
-    path: optional root, relative to the YAML's own folder
+    path: optional root, relative to the YAML's own folder; of a YAML that ships, to the working directory
     train: images/train            a folder, a text file of image paths, or a list of them
     val: images/val
     annotations:                   optional COCO JSON a split: boxes in original pixels, `ignore_regions`
       val: annotations/instances_val.json
     names: {0: person, 1: car}
 
-A `download:` entry, which Ultralytics would execute, is never executed; it is shown where images are missing.
+A `download:` entry, which Ultralytics would execute, is never executed; it is shown where images are missing, and so
+are `url:` and the command that converts the dataset, which follows from `format:`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from uavdet.assets import find_yaml, read_yaml
+from uavdet.assets import asset_folder, find_yaml, read_yaml
 from uavdet.errors import ConfigError, UsageError
 
 SPLITS = ("train", "val", "test")
@@ -66,9 +67,13 @@ class DataConfig:
                 origin = f" The YAML names this origin: {str(hint).strip().splitlines()[0]}." if hint else ""
                 raise ConfigError(
                     f"{self.yaml_file}: '{split}:' points to {path}, which does not exist.{origin} "
-                    f"Set 'path:' or '{split}:' to where the images are."
+                    f"Set 'path:' or '{split}:' to where the images are{self._conversion_hint()}."
                 )
         return self.images[split]
+
+    def _conversion_hint(self) -> str:
+        name = self.source.get("format")
+        return f", or convert the dataset: uavdet convert format={name} source=DIR out={self.path}" if name else ""
 
     def as_ultralytics(self) -> dict[str, Any]:
         """Return the dict that Ultralytics' trainer and validator read, paths absolute."""
@@ -100,7 +105,9 @@ def load_data_config(given: str | Path | None) -> DataConfig:
     source = read_yaml(file)
     if not isinstance(source, dict):
         raise ConfigError(f"{file} holds no mapping. A dataset YAML has train:, val: and names:.")
-    root = _resolve(source.get("path") or ".", file.parent)
+    # Beside a YAML of site-packages nobody keeps datasets; the user's working directory is where they lie.
+    ships = file.parent == asset_folder("datasets").resolve()
+    root = _resolve(source.get("path") or ".", Path.cwd() if ships else file.parent)
     images = {s: [_resolve(p, root) for p in _as_list(source[s])] for s in SPLITS if source.get(s)}
     if not images:
         raise ConfigError(f"{file} names no images. A dataset YAML has train: and val: entries.")

@@ -20,7 +20,6 @@ from ultralytics.utils import LOGGER
 from uavdet.engine.device import runs_on_cpu
 from uavdet.errors import UsageError
 from uavdet.nn.detector import Detector
-from uavdet.run_folders import run_folder
 
 _OURS_ONLY = frozenset(
     {
@@ -117,21 +116,6 @@ def half_where_it_works(options: Mapping[str, Any]) -> bool:
         LOGGER.warning("half=True has no effect on a CPU. Going on in single precision.")
         return False
     return bool(options.get("half"))
-
-
-def output_folder(mode: str, options: Mapping[str, Any]) -> Path:
-    """Return the folder of a new run, as `run_folder` numbers it.
-
-    Raises:
-        UsageError: It would lie in a file.
-    """
-    folder = run_folder(mode, options)
-    for path in (folder, *folder.parents):
-        if path.exists():
-            if not path.is_dir():
-                raise UsageError(f"The results cannot go to {folder}: {path} is a file. Give a folder: project=FOLDER.")
-            break
-    return folder
 
 
 @contextlib.contextmanager

@@ -18,6 +18,7 @@ from uavdet.engine.families import Family, family_of, load_model_config
 from uavdet.errors import CheckpointError, UsageError
 from uavdet.methods.base import TrainingMethod, build_methods
 from uavdet.nn.build import ModelConfig
+from uavdet.run_folders import run_folder
 
 _WEIGHT_SUFFIXES = {".pt", ".safetensors"}
 _NEEDED = {"imgsz", "batch"}
@@ -203,18 +204,6 @@ def cpu_has_bfloat16(device: Any = "cpu") -> bool:
         return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
     except (AttributeError, RuntimeError):
         return False
-
-
-def run_folder(mode: str, options: Mapping[str, Any]) -> Path:
-    """Return the folder of a new run, `runs/<mode>/<name>`, numbered where it exists."""
-    project = Path(options.get("project") or Path("runs") / mode).expanduser().absolute()
-    folder = project / (options.get("name") or mode)
-    if not folder.exists() or options.get("exist_ok"):
-        return folder
-    number = 2
-    while (numbered := folder.with_name(f"{folder.name}{number}")).exists():
-        number += 1
-    return numbered
 
 
 def resume_folder(options: Mapping[str, Any]) -> Path:

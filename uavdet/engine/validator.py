@@ -1,7 +1,7 @@
-"""Validators: Ultralytics' loop and plots, plus COCO's protocol in original pixels.
+"""Validators: Ultralytics' loop and plots, plus scores by named protocols in original pixels.
 
-Ultralytics' own metrics keep their names (`metrics/mAP50(B)`, ...); ours are `coco/AP`, `coco/AP50`, ... The fitness
-that decides which checkpoint is the best is `coco/AP`.
+Ultralytics' own metrics keep their names (`metrics/mAP50(B)`, ...); ours are `coco/AP`, `coco/AP50`, ... While a model
+trains the protocol is COCO's, and the fitness that decides which checkpoint is the best is `coco/AP`.
 """
 
 from __future__ import annotations
@@ -21,9 +21,16 @@ from ultralytics.utils import LOGGER, RANK, colorstr, ops
 from uavdet.data.config import DataConfig
 from uavdet.data.dataset import LetterboxDataset, StretchDataset
 from uavdet.engine.logs import quiet
-from uavdet.errors import DataError
-from uavdet.evaluation.coco import CocoMetrics, coco_results, score_coco
-from uavdet.evaluation.truth import GroundTruth, ImageDetections, match_names, read_coco_truth, truth_from_labels
+from uavdet.evaluation.coco import coco_results
+from uavdet.evaluation.protocol import Score, find_protocols
+from uavdet.evaluation.truth import (
+    GroundTruth,
+    ImageDetections,
+    read_coco_truth,
+    restrict_truth,
+    select_images,
+    truth_from_labels,
+)
 
 if TYPE_CHECKING:
     from ultralytics.data.dataset import YOLODataset
@@ -32,15 +39,23 @@ else:
     _Validator = object
 
 
-class CocoScoring(_Validator):
+class ProtocolScoring(_Validator):
     """Collects detections in original pixels and scores them; mixed in before a validator of Ultralytics.
 
     Attributes:
-        coco: The metrics of the last validation.
+        protocols: The protocols to score by.
+        scores: The scores of the last validation.
+        scored: What they were scored against.
+        found: The detections, by the image's name in it.
+        files: Image files by that name.
     """
 
     dataset_class: type[YOLODataset] = StretchDataset
-    coco: CocoMetrics | None = None
+    protocols: list[Protocol]
+    scores: list[Score]
+    scored: GroundTruth
+    found: dict[str, ImageDetections]
+    files: dict[str, Path]
     truth: GroundTruth | None = None
     data_config: DataConfig
     skip_bad: bool = False
@@ -50,6 +65,10 @@ class CocoScoring(_Validator):
     training: bool
     dataloader: Any
     save_dir: Path
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.protocols, self.scores = find_protocols(["coco"]), []
 
     def __call__(self, trainer: Any = None, model: nn.Module | str | None = None) -> dict[str, Any] | None:
         """Validate the EMA of a trainer, or a model that is loaded already.
@@ -127,17 +146,20 @@ class CocoScoring(_Validator):
                 self.detections.update(part)
 
     def get_stats(self) -> dict[str, Any]:
-        """Return Ultralytics' metrics, those of COCO's protocol, and the fitness."""
+        """Return Ultralytics' metrics, those of the protocols, and the fitness: the first protocol's AP."""
         # Ultralytics' AP by size is in pixels of the network input, and zero here
         stats = {key: value for key, value in super().get_stats().items() if not key.startswith("metrics/mAP_")}
-        truth, names = self.ground_truth()
-        detections = {names[file]: found for file, found in self.detections.items()}
-        self.coco = score_coco(truth, detections)
+        self.scored, names = self.ground_truth()
+        self.found = {names[file]: found for file, found in self.detections.items()}
+        self.files = {name: Path(file) for file, name in names.items()}
+        self.scores = [protocol.score(self.scored, self.found) for protocol in self.protocols]
+        self.scores = [as_printed(score, stats) if score.protocol == "ultralytics" else score for score in self.scores]
         if self.args.save_json:
-            text = json.dumps(coco_results(truth, detections))
+            text = json.dumps(coco_results(self.scored, self.found))
             (self.save_dir / "predictions.json").write_text(text, encoding="utf-8")
-        stats.update(self.coco.as_row())
-        stats["fitness"] = max(stats["coco/AP"], 0.0)
+        for score in self.scores:
+            stats.update(score.as_row())
+        stats["fitness"] = max(self.scores[0].as_row()[f"{self.scores[0].protocol}/AP"], 0.0)
         return stats
 
     def ground_truth(self) -> tuple[GroundTruth, dict[str, str]]:
@@ -148,33 +170,32 @@ class CocoScoring(_Validator):
         labels, names = self.dataloader.dataset.labels, self.data["names"]
         files = [label["im_file"] for label in labels]
         annotations = (self.data.get("annotations") or {}).get(self.args.split)
-        if annotations is None or self.args.single_cls or self.args.classes is not None:
+        if annotations is None:
             return truth_from_labels(labels, names), dict(zip(files, files, strict=True))
         if self.truth is None:
-            self.truth = read_coco_truth(annotations, names)
-        found = match_names(files, [image.name for image in self.truth.images])
-        if len(found) < len(files):
-            lost = min(set(files) - found.keys())
-            raise DataError(
-                f"Annotations '{annotations}' do not list {len(files) - len(found)} of {len(files)} images, such as "
-                f"{lost}. Correct annotations: in the dataset YAML, or remove it to score by the label files."
-            )
-        used = set(found.values())
-        return replace(self.truth, images=[image for image in self.truth.images if image.name in used]), found
+            truth = read_coco_truth(annotations, self.data.get("label_names") or names)
+            self.truth = restrict_truth(truth, self.args.classes, bool(self.args.single_cls))
+        return select_images(self.truth, files, annotations)
 
     def print_results(self) -> None:
-        """Print Ultralytics' table, then COCO's."""
+        """Print Ultralytics' table, and while a model trains one line of the protocols."""
         super().print_results()
-        if self.coco is not None:
-            row = "  ".join(f"{key.removeprefix('coco/')} {value:.3f}" for key, value in self.coco.as_row().items())
-            LOGGER.info(f"COCO protocol, original pixels, {self.coco.max_detections} detections: {row}")
+        for score in self.scores if self.training else []:
+            row = "  ".join(f"{name} {value:.3f}" for name, value in score.metrics.items())
+            LOGGER.info(f"protocol {score.protocol}, original pixels: {row}")
 
 
-class StretchValidator(CocoScoring, RTDETRValidator):
+def as_printed(score: Score, stats: dict[str, Any]) -> Score:
+    """Return a score by Ultralytics' protocol with the numbers that its own validator printed."""
+    keys = {"P": "precision(B)", "R": "recall(B)", "AP50": "mAP50(B)", "AP": "mAP50-95(B)"}
+    return replace(score, metrics={name: float(stats[f"metrics/{key}"]) for name, key in keys.items()})
+
+
+class StretchValidator(ProtocolScoring, RTDETRValidator):
     """Validates DETRs, whose images are stretched."""
 
 
-class LetterboxValidator(CocoScoring, DetectionValidator):
+class LetterboxValidator(ProtocolScoring, DetectionValidator):
     """Validates YOLOs, whose images are scaled to fit and padded."""
 
     dataset_class = LetterboxDataset

@@ -1,148 +1,113 @@
-"""COCO's protocol: AP over IoU .50:.05:.95, by size, with at most 100 detections an image.
+"""COCO's protocol, its variant for crowded images, and what protocols of its kind share.
 
-Counted by faster-coco-eval; equal to pycocotools on the same boxes.
+Equal to pycocotools on the same boxes.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 
+from uavdet.evaluation.matching import Matching, match_detections
+from uavdet.evaluation.precision import highest_recall, mean_of_valid, precision_recall
+from uavdet.evaluation.protocol import Protocol, Score
 from uavdet.evaluation.truth import GroundTruth, ImageDetections
 
+THRESHOLDS = np.linspace(0.5, 0.95, 10)
+_AREAS = {"small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**2, 1e10)}
 
-@dataclass(frozen=True)
-class CocoMetrics:
-    """Average precision in [0, 1]; NaN where the ground truth has no object to score.
+
+class CocoLike(Protocol):
+    """A protocol that differs from COCO's in sizes, in the detections it takes and in what it ignores.
+
+    Metrics: AP is the mean over IoU .50:.05:.95 and classes, at the most detections; AP50 and AP75 that at one IoU;
+    AP_<size> that of objects of a size; AR<n> the highest recall with n detections an image and class, averaged like
+    AP; AR and AR_<size> that at the most detections.
 
     Attributes:
-        ap: Over IoU .50:.05:.95 and classes.
-        ap50: At IoU .50.
-        ap75: At IoU .75.
-        ap_small: Of objects below 32^2 square pixels.
-        ap_medium: From 32^2 to 96^2.
-        ap_large: Above 96^2.
-        ar: Average recall with all detections allowed.
-        per_class: AP and AP50 by class name, for classes that occur.
-        max_detections: Most detections an image.
+        areas: Name of a size to (lowest, highest) area in square pixels, both inclusive.
+        limits: Detections an image and class at which recall is given; the last is `max_detections`.
+        regions_as_crowd: Whether ignore regions are crowds of every class.
     """
 
-    ap: float
-    ap50: float
-    ap75: float
-    ap_small: float
-    ap_medium: float
-    ap_large: float
-    ar: float
-    per_class: dict[str, dict[str, float]]
-    max_detections: int
+    areas: ClassVar[Mapping[str, tuple[float, float]]]
+    limits: ClassVar[tuple[int, ...]]
+    regions_as_crowd: ClassVar[bool] = False
 
-    def as_row(self) -> dict[str, float]:
-        """Return the summary numbers under the names that results.csv uses; NaN becomes -1, as in COCO's tools."""
-        names = {"ap": "AP", "ap50": "AP50", "ap75": "AP75", "ap_small": "AP_small", "ap_medium": "AP_medium"}
-        names |= {"ap_large": "AP_large", "ar": "AR"}
-        values = asdict(self)
-        return {f"coco/{label}": _finite(values[name]) for name, label in names.items()}
+    def score(self, truth: GroundTruth, detections: Mapping[str, ImageDetections]) -> Score:
+        """Return the scores of detections; see `Protocol.score`."""
+        matching = self.match(truth, detections)
+        precision, recall = precision_recall(matching)
+        metrics = self._metrics(precision, recall)
+        for limit in self.limits:
+            metrics[f"AR{limit}"] = mean_of_valid(highest_recall(matching, limit)[0])
+        per_class = {
+            truth.names[class_id]: self._metrics(precision[..., [index]], recall[..., [index]])
+            for index, class_id in enumerate(sorted(truth.names))
+            if matching.objects[0, index].any()
+        }
+        return Score(self.name, metrics, per_class, self.rules)
+
+    def match(self, truth: GroundTruth, detections: Mapping[str, ImageDetections]) -> Matching:
+        """Return the detections matched by these rules; the first area range is of all sizes, then come `areas`."""
+        return match_detections(
+            truth,
+            detections,
+            thresholds=THRESHOLDS,
+            area_ranges=[(0.0, 1e10), *self.areas.values()],
+            max_detections=self.limits[-1],
+            regions_as_crowd=self.regions_as_crowd,
+        )
+
+    def _metrics(self, precision: np.ndarray, recall: np.ndarray) -> dict[str, float]:
+        """Return the means of precision (A, T, 101, K) and recall (A, T, K) by metric."""
+        metrics = {
+            "AP": mean_of_valid(precision[0]),
+            "AP50": mean_of_valid(precision[0, 0]),
+            "AP75": mean_of_valid(precision[0, 5]),
+        }
+        metrics |= {f"AP_{size}": mean_of_valid(precision[i]) for i, size in enumerate(self.areas, start=1)}
+        metrics["AR"] = mean_of_valid(recall[0])
+        return metrics | {f"AR_{size}": mean_of_valid(recall[i]) for i, size in enumerate(self.areas, start=1)}
 
 
-def _finite(value: float) -> float:
-    return -1.0 if np.isnan(value) else float(value)
+class Coco(CocoLike):
+    """COCO's protocol (Lin et al., 2014) as pycocotools has it: crowds are ignored, ignore regions are not known."""
+
+    name = "coco"
+    max_detections = 100
+    rules = "100 detections an image and class; sizes at 32 and 96 pixels; crowds ignored, ignore regions not used"
+    areas: ClassVar = _AREAS
+    limits = (1, 10, 100)
 
 
-def score_coco(truth: GroundTruth, detections: dict[str, ImageDetections], max_detections: int = 100) -> CocoMetrics:
+class Coco500(CocoLike):
+    """COCO's protocol with 500 detections an image and class, and ignore regions as crowds of every class."""
+
+    name = "coco500"
+    max_detections = 500
+    rules = "500 detections an image and class; sizes at 32 and 96 pixels; crowds and ignore regions ignored as crowds"
+    areas: ClassVar = _AREAS
+    limits = (1, 10, 100, 500)
+    regions_as_crowd = True
+
+
+def score_coco(truth: GroundTruth, detections: Mapping[str, ImageDetections]) -> Score:
     """Score detections by COCO's protocol.
 
     Args:
         truth: The annotated images.
-        detections: By image file name; an image without an entry has no detection.
-        max_detections: Most detections an image and class, by score; 100 in COCO.
+        detections: By image name; an image without an entry has no detection.
 
     Raises:
-        ValueError: A detection belongs to no annotated image.
+        DataError: See `Protocol.score`.
     """
-    unknown = detections.keys() - {image.name for image in truth.images}
-    if unknown:
-        raise ValueError(
-            f"Detections for '{min(unknown)}', which is not among the {len(truth.images)} annotated images."
-        )
-    evaluation = _evaluate(truth, detections, max_detections)
-    precision, recall = evaluation.eval["precision"], evaluation.eval["recall"]
-    thresholds = evaluation.params.iouThrs
-    names = truth.names
-    return CocoMetrics(
-        ap=_mean(precision[..., 0, -1]),
-        ap50=_mean(precision[np.isclose(thresholds, 0.5)][..., 0, -1]),
-        ap75=_mean(precision[np.isclose(thresholds, 0.75)][..., 0, -1]),
-        ap_small=_mean(precision[..., 1, -1]),
-        ap_medium=_mean(precision[..., 2, -1]),
-        ap_large=_mean(precision[..., 3, -1]),
-        ar=_mean(recall[..., 0, -1]),
-        per_class={
-            names[index]: {"AP": _mean(column), "AP50": _mean(column[np.isclose(thresholds, 0.5)])}
-            for index, column in enumerate(np.moveaxis(precision[..., 0, -1], 2, 0))
-            if (column > -1).any()
-        },
-        max_detections=max_detections,
-    )
+    return Coco().score(truth, detections)
 
 
-def _mean(values: np.ndarray) -> float:
-    """Return the mean of the valid entries; -1 marks classes without an object."""
-    valid = values[values > -1]
-    return float(valid.mean()) if valid.size else float("nan")
-
-
-def _evaluate(truth: GroundTruth, detections: dict[str, ImageDetections], max_detections: int) -> Any:
-    from faster_coco_eval import COCO, COCOeval_faster
-
-    truth_api = COCO(_coco_truth(truth), print_function=_silent)
-    images = {image.name: number for number, image in enumerate(truth.images, start=1)}
-    results = _results(detections, images, {index: index + 1 for index in truth.names})
-    evaluation = COCOeval_faster(truth_api, _load(truth_api, results), "bbox", print_function=_silent)
-    evaluation.params.maxDets = [1, 10, max_detections]
-    evaluation.evaluate()
-    evaluation.accumulate()
-    return evaluation
-
-
-def _silent(*_: Any) -> None:
-    """Take a message of the evaluation library and drop it."""
-
-
-def _load(truth_api: Any, results: list[dict[str, Any]]) -> Any:
-    """Return the results as the library's object; it refuses an empty list, which is a legitimate result here."""
-    from faster_coco_eval import COCO
-
-    if results:
-        return truth_api.loadRes(results)
-    return COCO({**truth_api.dataset, "annotations": []}, print_function=_silent)
-
-
-def _coco_truth(truth: GroundTruth) -> dict[str, Any]:
-    annotations: list[dict[str, Any]] = []
-    for image_id, image in enumerate(truth.images, start=1):
-        for box, category, area, crowd in zip(image.boxes, image.classes, image.areas, image.crowd, strict=True):
-            annotations.append(
-                {
-                    "id": len(annotations) + 1,
-                    "image_id": image_id,
-                    "category_id": int(category) + 1,
-                    "bbox": _xywh(box),
-                    "area": float(area),
-                    "iscrowd": int(crowd),
-                }
-            )
-    images = [
-        {"id": i, "file_name": image.name, "width": image.size[0], "height": image.size[1]}
-        for i, image in enumerate(truth.images, start=1)
-    ]
-    categories = [{"id": index + 1, "name": name} for index, name in truth.names.items()]
-    return {"info": {}, "images": images, "annotations": annotations, "categories": categories}
-
-
-def coco_results(truth: GroundTruth, detections: dict[str, ImageDetections]) -> list[dict[str, Any]]:
+def coco_results(truth: GroundTruth, detections: Mapping[str, ImageDetections]) -> list[dict[str, Any]]:
     """Return detections as COCO results, under the ids of the annotations.
 
     Where those have no ids, images are numbered from 1, and a category is its class id plus 1.
@@ -153,7 +118,7 @@ def coco_results(truth: GroundTruth, detections: dict[str, ImageDetections]) -> 
 
 
 def _results(
-    detections: dict[str, ImageDetections], images: dict[str, Any], categories: dict[int, Any]
+    detections: Mapping[str, ImageDetections], images: dict[str, Any], categories: dict[int, Any]
 ) -> list[dict[str, Any]]:
     return [
         {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -153,6 +153,48 @@ def truth_from_labels(labels: list[dict[str, Any]], names: dict[int, str]) -> Gr
             )
         )
     return GroundTruth(truths, names)
+
+
+def restrict_truth(truth: GroundTruth, classes: Iterable[int] | None = None, single: bool = False) -> GroundTruth:
+    """Return a truth with some of its classes, or with all of them made one; ignore regions stay.
+
+    Args:
+        truth: The annotated images.
+        classes: Class ids to keep; None keeps all.
+        single: Make every object one of class 0, `object`.
+    """
+    kept = set(truth.names) if classes is None else set(classes)
+
+    def restrict(image: ImageTruth) -> ImageTruth:
+        chosen = np.isin(image.classes, list(kept))
+        parts = (image.boxes[chosen], image.classes[chosen], image.areas[chosen], image.crowd[chosen])
+        boxes, ids, areas, crowd = parts
+        return replace(image, boxes=boxes, classes=ids * 0 if single else ids, areas=areas, crowd=crowd)
+
+    images = [restrict(image) for image in truth.images]
+    return GroundTruth(images, {0: "object"} if single else truth.names, {} if single else truth.category_ids)
+
+
+def select_images(truth: GroundTruth, files: list[str], origin: str | Path) -> tuple[GroundTruth, dict[str, str]]:
+    """Return the truth of some image files, and each file's name in it.
+
+    Args:
+        truth: The annotated images.
+        files: Image files.
+        origin: The file that the truth was read from, for the message.
+
+    Raises:
+        DataError: A file is not annotated.
+    """
+    found = match_names(files, [image.name for image in truth.images])
+    if len(found) < len(files):
+        lost = min(set(files) - found.keys())
+        raise DataError(
+            f"Annotations '{origin}' do not list {len(files) - len(found)} of {len(files)} images, such as "
+            f"{lost}. Correct annotations: in the dataset YAML, or remove it to score by the label files."
+        )
+    used = set(found.values())
+    return replace(truth, images=[image for image in truth.images if image.name in used]), found
 
 
 def match_names(files: Iterable[str], names: Iterable[str]) -> dict[str, str]:

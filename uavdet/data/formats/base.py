@@ -69,6 +69,10 @@ class DatasetFormat(ABC):
         """Return the class names in the order of their ids; read from the files where the format does not fix them."""
         return self.classes
 
+    def notes(self) -> list[str]:
+        """Return sentences that a user must know of the conversion, such as how a split was made."""
+        return []
+
 
 def available_formats() -> dict[str, type[DatasetFormat]]:
     """Return every format by name; the modules of this folder are imported for it."""

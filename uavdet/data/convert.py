@@ -1,0 +1,191 @@
+"""`uavdet convert`: turns a dataset of another format into one that `train` and `val` take."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from uavdet.assets import asset_folder, read_yaml
+from uavdet.data.annotations import AnnotatedImage, DropLog
+from uavdet.data.conversion_report import ConversionReport
+from uavdet.data.converted import UNANNOTATED_SPLIT, DatasetWriter, usable_boxes
+from uavdet.data.formats.base import DatasetFormat, available_formats, find_format
+from uavdet.data.tiling import cut_tiles, tile_windows
+from uavdet.errors import DataError, UsageError
+from uavdet.json_output import print_json
+
+_SETTINGS = ("format", "source", "out", "link", "strict", "tile", "overlap", "area")
+
+
+def run_convert(options: dict[str, Any]) -> int:
+    """Convert as the command line asks, and print what was done."""
+    report = convert(**{name: options[name] for name in _SETTINGS if name in options})
+    if options.get("json"):
+        print_json(report.as_dict())
+    else:
+        print(report.table())
+    return 0
+
+
+def convert(
+    format: str | None = None,  # noqa: A002 - the command line's name
+    source: str | Path | None = None,
+    out: str | Path | None = None,
+    *,
+    link: bool = True,
+    strict: bool = False,
+    tile: int | list[int] | tuple[int, int] | None = None,
+    overlap: int = 200,
+    area: str = "box",
+) -> ConversionReport:
+    """Convert a dataset; `out` appears when everything is written, and not at all if anything fails.
+
+    Args:
+        format: The format's name, one of `uavdet.data.formats.base.available_formats`.
+        source: The dataset's folder; nothing is written there.
+        out: The folder to write, new or empty, outside of `source`.
+        link: Link the images in the place of copying them.
+        strict: Fail where anything would be left out.
+        tile: Side of the tiles to cut images into, in pixels, or (height, width); None leaves images whole.
+        overlap: Pixels that neighbouring tiles share.
+        area: "box", or "polygon" for the areas that a format annotates, where it does.
+
+    Returns:
+        What was written, and what was left out.
+
+    Raises:
+        UsageError: A setting is missing or wrong.
+        DataError: The source is not laid out as its format has it, a file of it is malformed, or, with `strict`,
+            something would be left out.
+    """
+    with _images_of_any_size():
+        reader = _open_reader(format, source, area)
+        target = _check_target(out, reader.source)
+        sides = _tile_sides(tile, overlap)
+        temporary = target.with_name(f".{target.name}-{os.getpid()}.part")
+        try:
+            report = _write(reader, temporary, link, sides, overlap)
+            if strict and len(report.drops):
+                raise _strict_error(report.drops)
+            _add_notes(report, reader)
+            comments = _head_comments(reader, sides, overlap, report.notes)
+            DatasetWriter(temporary, report.names, link).write_yaml(report.splits, comments)
+            _move(temporary, target)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    report.out, report.data = target, target / "data.yaml"
+    return report
+
+
+@contextmanager
+def _images_of_any_size() -> Iterator[None]:
+    """Lift Pillow's limit on pixels, which is meant for pictures from strangers and is below DOTA's largest."""
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
+
+
+def _open_reader(format_name: str | None, source: str | Path | None, area: str) -> DatasetFormat:
+    kind = find_format(format_name)
+    if not source:
+        raise UsageError(f"No source was given. Give the dataset's folder: source=DIR, for {kind.title}.")
+    folder = Path(source).expanduser().absolute()
+    if not folder.exists():
+        raise DataError(
+            f"source {folder} does not exist. {kind.title} has {'; or '.join(kind.layout)}. Correct source=."
+        )
+    if area not in ("box", "polygon"):
+        raise UsageError(f"area='{area}' is unknown. Allowed are box and polygon.")
+    if area == "polygon" and "area" not in kind.options:
+        able = [name for name, other in available_formats().items() if "area" in other.options]
+        raise UsageError(f"format={kind.name} has no areas but those of boxes. area=polygon is for {', '.join(able)}.")
+    return kind(folder, **({"area": area} if "area" in kind.options else {}))
+
+
+def _check_target(out: str | Path | None, source: Path) -> Path:
+    if not out:
+        raise UsageError("No folder to write was given. Give a new one: out=DIR.")
+    target = Path(out).expanduser().resolve()
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        what = "is not empty" if target.is_dir() else "is a file"
+        raise UsageError(f"out={target} {what}. A conversion writes a new or empty folder. Give another one: out=DIR.")
+    if target.is_relative_to(source.resolve()):
+        raise UsageError(f"out={target} lies inside the source, where nothing is written. Give another one: out=DIR.")
+    return target
+
+
+def _tile_sides(tile: int | list[int] | tuple[int, int] | None, overlap: int) -> tuple[int, int] | None:
+    """Return (width, height) of a tile."""
+    if tile is None:
+        return None
+    height, width = (tile, tile) if isinstance(tile, int) else tile
+    tile_windows((width, height), (width, height), overlap)  # refuses an overlap that is too large before any work
+    return width, height
+
+
+def _write(
+    reader: DatasetFormat, folder: Path, link: bool, tile: tuple[int, int] | None, overlap: int
+) -> ConversionReport:
+    """Write every split into a folder."""
+    splits, names = reader.splits(), tuple(reader.class_names())
+    if not names:
+        raise DataError(f"{reader.source} names no classes. Correct its annotations.")
+    try:
+        folder.mkdir(parents=True)
+    except OSError as error:
+        raise DataError(f"{folder.parent} cannot be written to ({error.strerror}). Give another out=DIR.") from None
+    writer = DatasetWriter(folder, names, link)
+    report = ConversionReport(reader.name, reader.source, folder, folder / "data.yaml", names, drops=reader.drops)
+    for split in splits:
+        images: Iterator[AnnotatedImage] = usable_boxes(reader.read(split), split, reader.drops)
+        if tile:
+            images = cut_tiles(images, tile, overlap, split, reader.drops)
+        report.splits[split] = writer.write_split(split, images)
+    if writer.images.refused:
+        report.notes.append("The file system makes no links: images were copied.")
+    return report
+
+
+def _add_notes(report: ConversionReport, reader: DatasetFormat) -> None:
+    report.notes += reader.notes()
+    for split, counts in report.splits.items():
+        if split == UNANNOTATED_SPLIT:
+            report.notes.append(f"{split} has no annotations: its images lie in images/{split}, outside of data.yaml.")
+        elif not counts.objects:
+            report.notes.append(f"{split} has no objects at all: nothing can be learned or scored there.")
+
+
+def _strict_error(drops: DropLog) -> DataError:
+    reasons = [
+        f"{split}: {count} x {reason} (first: {drops.places[split, reason]})"
+        for (split, reason), count in drops.counts.items()
+    ]
+    return DataError(f"strict=True and something would be left out: {'; '.join(reasons)}. Correct it, or drop strict.")
+
+
+def _head_comments(reader: DatasetFormat, tile: tuple[int, int] | None, overlap: int, notes: list[str]) -> list[str]:
+    """Return the head of the dataset YAML: what it is, where from, under which licence, how made."""
+    tiling = f" tile={tile[1]},{tile[0]} overlap={overlap}" if tile else ""
+    lines = [f"{reader.title}, converted: uavdet convert format={reader.name}{tiling}"]
+    shipped = asset_folder("datasets") / f"{reader.dataset}.yaml"
+    if reader.dataset and shipped.is_file():
+        described = read_yaml(shipped)
+        lines += [f"{key}: {described[key]}" for key in ("url", "licence") if described.get(key)]
+    return [" ".join(line.split()) for line in [*lines, *notes]]
+
+
+def _move(folder: Path, target: Path) -> None:
+    try:
+        if target.exists():
+            target.rmdir()
+        folder.rename(target)
+    except OSError as error:
+        raise DataError(f"{target} cannot be written ({error.strerror}). Give a new folder: out=DIR.") from None

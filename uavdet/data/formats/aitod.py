@@ -1,0 +1,83 @@
+"""AI-TOD and AI-TOD-v2: tiny objects in 28,036 aerial images of 800x800 pixels; COCO JSONs.
+
+Version 2 has the images of version 1 and new annotations. The `area` of the JSON is kept, as its evaluation uses it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import ClassVar
+
+from uavdet.data.annotations import AnnotatedImage
+from uavdet.data.formats.base import DatasetFormat
+from uavdet.data.formats.coco_json import CocoJson
+from uavdet.data.formats.folders import first_existing, wrong_layout
+
+_SPLIT_NAMES = {"train": ("train", "trainval"), "val": ("val",), "test": ("test",)}
+_JSON_FOLDERS = ("annotations", "annotations_v2", "")
+
+
+class AiTodFormat(DatasetFormat):
+    """Reads AI-TOD. Categories are matched by name, whatever their ids; `_` and spaces count as `-`.
+
+    Where a `trainval` JSON is there and no `train` one, it is the training split; the authors report test results of
+    models that they train on both.
+
+    Attributes:
+        file_names: What the JSON of a split may be called, for `{split}`.
+    """
+
+    name = "aitod"
+    title = "AI-TOD"
+    dataset = "ai-tod"
+    classes = ("airplane", "bridge", "storage-tank", "ship", "swimming-pool", "vehicle", "person", "wind-mill")
+    layout: ClassVar[tuple[str, ...]] = (
+        "annotations/aitod_{train,val,test}_v1.json (or aitod_trainval_v1.json)",
+        "images/{train,val,trainval,test}/*.png (or {train,val,trainval,test}/images/*.png)",
+    )
+    file_names: ClassVar[tuple[str, ...]] = ("aitod_{split}_v1.json", "small_{split}_v1_1.0.json")
+
+    def splits(self) -> list[str]:
+        """Return the splits whose JSON is found."""
+        splits = [split for split in _SPLIT_NAMES if self._file(split)]
+        if not splits:
+            raise wrong_layout(self)
+        return splits
+
+    def read(self, split: str) -> Iterator[AnnotatedImage]:
+        """Yield the images of a split."""
+        file = self._file(split)
+        if file is None:
+            raise wrong_layout(self)
+        data, folders = CocoJson(file), self._image_folders(split)
+        rename = {name: name.lower().replace("_", "-").replace(" ", "-") for name in data.categories.values()}
+        return data.read(first_existing(folders), rename=rename, classes=self.classes)
+
+    def _file(self, split: str) -> Path | None:
+        files = (
+            self.source / folder / pattern.format(split=name)
+            for name in _SPLIT_NAMES[split]
+            for pattern in self.file_names
+            for folder in _JSON_FOLDERS
+        )
+        return next((file for file in files if file.is_file()), None)
+
+    def _image_folders(self, split: str) -> list[Path]:
+        """Return where a split's images may be; the images of train and val may lie together."""
+        names = [split] if split == "test" else [split, "trainval", "train", "val"]
+        places = [place for name in names for place in (f"images/{name}", f"{name}/images", name)]
+        return [folder for place in (*places, "images", "") if (folder := self.source / place).is_dir()]
+
+
+class AiTodV2Format(AiTodFormat):
+    """Reads AI-TOD-v2."""
+
+    name = "aitod-v2"
+    title = "AI-TOD-v2"
+    dataset = "ai-tod-v2"
+    layout = (
+        "annotations/aitodv2_{train,val,test}.json (or aitodv2_trainval.json)",
+        "images/{train,val,trainval,test}/*.png (or {train,val,trainval,test}/images/*.png)",
+    )
+    file_names = ("aitodv2_{split}.json", "aitod_{split}_v2.json")

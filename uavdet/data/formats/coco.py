@@ -1,0 +1,104 @@
+"""Plain COCO: an instances JSON a split, and its images.
+
+Classes are the categories of the first split that has them, in the order of the file; ids are free. Crowds, and
+objects with `ignore` set, become ignored objects. `ignore_regions` and `excluded`, where a JSON has them, are kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+from uavdet.data.annotations import AnnotatedImage
+from uavdet.data.formats.base import DatasetFormat
+from uavdet.data.formats.coco_json import CocoJson
+from uavdet.data.formats.folders import first_existing, wrong_layout
+from uavdet.data.labels import IMAGE_SUFFIXES
+from uavdet.errors import DataError
+
+_NATIVE_SPLITS = {"train": ("train",), "val": ("val", "valid"), "test": ("test",)}
+_JSONS = (
+    "annotations/instances_{}*.json",
+    "annotations/{}.json",
+    "instances_{}*.json",
+    "{}.json",
+    "{}/_annotations.coco.json",
+)
+_IMAGES = ("images/{}", "{}", "images", ".")
+
+
+class Coco(DatasetFormat):
+    """Any dataset in COCO's form."""
+
+    name = "coco"
+    title = "COCO"
+    layout = (
+        "annotations/instances_{train,val,test}*.json",
+        "annotations/{train,val,test}.json",
+        "instances_{train,val,test}*.json",
+        "{train,valid,test}/_annotations.coco.json, with the images in images/<split>, <split> (as in the JSON's "
+        "name: val, val2017), images or beside it",
+    )
+    options: ClassVar[Mapping[str, Any]] = {"area": "box"}
+
+    def splits(self) -> list[str]:
+        """Return the splits that have a JSON."""
+        splits = [split for split in _NATIVE_SPLITS if self._json_files(split)]
+        if not splits:
+            raise wrong_layout(self)
+        return splits
+
+    def class_names(self) -> tuple[str, ...]:
+        """Return the categories of the first split."""
+        return self._first_categories
+
+    def read(self, split: str) -> Iterator[AnnotatedImage]:
+        """Yield the images of a split; image files of its own folder that the JSON does not list are counted."""
+        file = self._json_file(split)
+        places = self._image_folders(split, file)
+        listed: dict[Path, set[Path]] = {}
+        images = CocoJson(file).read(
+            first_existing(places),
+            classes=self.class_names(),
+            image_name=lambda name: name.removeprefix("images/"),
+            annotated_area=self.settings["area"] == "polygon",
+        )
+        for image in images:
+            listed.setdefault(image.file.parent, set()).add(image.file)
+            yield image
+        for folder, files in listed.items():
+            if folder.name in self._folder_names(split, file):  # a folder of several splits has the others' images too
+                self._count_unlisted(split, folder, files)
+
+    def _count_unlisted(self, split: str, folder: Path, listed: set[Path]) -> None:
+        for path in sorted(set(folder.iterdir()) - listed):
+            if path.suffix.lower() in IMAGE_SUFFIXES:
+                self.drops.add(split, "image that the JSON does not list", str(path))
+
+    @cached_property
+    def _first_categories(self) -> tuple[str, ...]:
+        return tuple(CocoJson(self._json_file(self.splits()[0])).categories.values())
+
+    def _json_files(self, split: str) -> list[Path]:
+        patterns = [pattern.format(name) for pattern in _JSONS for name in _NATIVE_SPLITS[split]]
+        return sorted({file for pattern in patterns for file in self.source.glob(pattern)})
+
+    def _json_file(self, split: str) -> Path:
+        files = self._json_files(split)
+        if len(files) > 1:
+            names = ", ".join(str(file.relative_to(self.source)) for file in files)
+            raise DataError(f"{self.source} has {len(files)} JSONs of '{split}': {names}. Leave one of them there.")
+        return files[0]
+
+    def _folder_names(self, split: str, file: Path) -> tuple[str, ...]:
+        """Return what a split's own image folder may be called."""
+        own = file.stem.removeprefix("instances_") if "_annotations" not in file.name else file.parent.name
+        return tuple(dict.fromkeys((own, *_NATIVE_SPLITS[split])))
+
+    def _image_folders(self, split: str, file: Path) -> list[Path]:
+        """Return where the images of a split may lie, the narrowest place first."""
+        names = self._folder_names(split, file)
+        places = dict.fromkeys(place.format(name) for place in _IMAGES for name in names)
+        return [*(self.source / place for place in places), file.parent]

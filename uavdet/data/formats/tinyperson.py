@@ -1,0 +1,74 @@
+"""TinyPerson: persons at sea and on the beach, seen from afar; COCO JSONs with marks of what is not scored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from uavdet.data.annotations import AnnotatedImage
+from uavdet.data.formats.base import DatasetFormat
+from uavdet.data.formats.corner_json import PERSON, read_persons
+from uavdet.data.formats.folders import first_existing, wrong_layout
+
+_FOLDERS = ("", "annotations/task", "annotations", "mini_annotations")
+_ENDINGS = ("_sw640_sh512_all_erase", "_sw640_sh512_all", "_all", "", "_with_dense")
+_ERASED = "erase_with_uncertain_dataset"
+_DEPTH = 5
+
+
+class TinyPersonFormat(DatasetFormat):
+    """Reads TinyPerson with one class, as its benchmark does; it has no validation split of its own.
+
+    `source` decides which of the release's JSONs are read:
+
+    - the release's folder: whole images, `annotations/task/tiny_set_{train,test}_all.json`, without dense images;
+    - its `erase_with_uncertain_dataset`: training images in which what is not scored is painted over;
+    - a folder of JSONs, as `erase_with_uncertain_dataset/annotations/corner/task` or `mini_annotations`: these, with
+      training images cut into parts of 640x512 pixels. `tiny_set_train_with_dense.json` alone in a folder adds the
+      dense images, which the evaluation leaves out.
+
+    A split that the folder does not have is read from the folders above it, so that the test images are always there.
+    """
+
+    name = "tinyperson"
+    title = "TinyPerson"
+    dataset = "tinyperson"
+    classes = (PERSON,)
+    layout = (
+        "annotations/task/tiny_set_{train,test}_all.json (or mini_annotations/, or a folder of such JSONs)",
+        "train/ and test/ with the images, beside the annotations or above",
+    )
+
+    def splits(self) -> list[str]:
+        """Return the splits whose JSON is found."""
+        splits = [split for split in ("train", "test") if self._file(split)]
+        if not splits:
+            raise wrong_layout(self)
+        return splits
+
+    def notes(self) -> list[str]:
+        """Say how to train without a validation split."""
+        return ["TinyPerson has no val split; papers select on test. Add 'val: images/test' to data.yaml to train so."]
+
+    def read(self, split: str) -> Iterator[AnnotatedImage]:
+        """Yield the images of a split; parts of images have a crop."""
+        file = self._file(split)
+        if file is None:
+            raise wrong_layout(self)
+        folders = [folder / split for folder in file.parents[: _DEPTH + 1]]
+        if file.stem.endswith("_erase"):
+            folders = [folder.parent / _ERASED / split for folder in folders] + folders
+        folders = [folder for folder in folders if folder.is_dir()]
+        if not folders:
+            raise wrong_layout(self)
+        return read_persons(file, first_existing(folders))
+
+    def _file(self, split: str) -> Path | None:
+        source = self.source.resolve()
+        files = (
+            base / folder / f"tiny_set_{split}{ending}.json"
+            for base in (source, *source.parents[:_DEPTH])
+            for folder in _FOLDERS
+            for ending in _ENDINGS
+        )
+        return next((file for file in files if file.is_file()), None) if source.is_dir() else None
