@@ -5,7 +5,8 @@
 Each evaluator scores in a process of its own, which makes the same random images first: objects in clusters, of 4 to
 120 pixels; detections that are objects moved and mistaken for others, and background. The seconds begin with boxes in
 memory (arrays for ours, COCO's dict and an array of results for pycocotools) and end with the metrics; the memory is
-the highest of the process, and what it grew by over the boxes. The last columns compare with pycocotools' COCO.
+the highest of the process, and what it grew by over the boxes. The last columns compare with the first evaluator,
+pycocotools' COCO unless `--evaluators` says otherwise.
 """
 
 from __future__ import annotations
@@ -86,7 +87,12 @@ def prepare_pycocotools(truth: GroundTruth, detections: dict[str, ImageDetection
     for number, image in enumerate(truth.images, start=1):
         content["images"].append({"id": number})
         for box, kind, area, crowd in zip(image.boxes, image.classes, image.areas, image.crowd, strict=True):
-            entry = {"image_id": number, "category_id": int(kind), "area": float(area), "iscrowd": int(crowd)}
+            entry: dict[str, Any] = {
+                "image_id": number,
+                "category_id": int(kind),
+                "area": float(area),
+                "iscrowd": int(crowd),
+            }
             entry |= {"id": len(content["annotations"]) + 1, "bbox": [*box[:2].tolist(), *(box[2:] - box[:2]).tolist()]}
             content["annotations"].append(entry)
         found = detections[image.name]

@@ -367,9 +367,15 @@ def test_a_confidence_of_zero_is_taken_as_it_is(model, tiny_data, monkeypatch):
     from uavdet.engine.validator import StretchValidator
 
     seen = []
-    monkeypatch.setattr(StretchValidator, "__call__", lambda self, **_: seen.append(self.args.conf))
+
+    def look(validator, **_):
+        seen.append(validator.args.conf)
+        raise DataError("seen")
+
+    monkeypatch.setattr(StretchValidator, "__call__", look)
     for options in ({"conf": 0}, {}):
-        model.val(data=str(tiny_data), **options)
+        with pytest.raises(DataError):
+            model.val(data=str(tiny_data), **options)
     assert seen == [0.0, 0.001]
 
 

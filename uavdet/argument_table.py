@@ -59,7 +59,7 @@ class Argument:
 
 _row = Argument
 _ANY_MODEL = ("train", "val", "predict", "track", "export", "info", "doctor")
-_RUN = ("train", "val", "predict", "track", "demo", "doctor")
+_RUN = ("train", "val", "predict", "track", "demo", "doctor", "compare")
 _EVERYWHERE = tuple(mode for mode in MODES if mode != "help")
 _INFER = ("predict", "track")
 _OPTIMIZERS = ("auto", "SGD", "MuSGD", "Adam", "Adamax", "AdamW", "NAdam", "RAdam", "RMSProp")
@@ -96,7 +96,7 @@ _TABLE = [
     _row("loggers", [], kinds.name_list, ("train",),
          "loggers to switch on: tensorboard, wandb, mlflow, comet, clearml, dvc"),
     # Datasets
-    _row("format", None, kinds.text, ("convert",), "format of the dataset: visdrone, dota, coco, ..."),
+    _row("format", None, kinds.text, ("convert",), "format of the dataset: visdrone, dota-v2, coco, ...; a wrong one lists all"),
     _row("link", True, kinds.boolean, ("convert",), "link the images in the place of copying them"),
     _row("strict", False, kinds.boolean, ("convert",), "fail where anything would be left out"),
     _row("tile", None, kinds.image_size, ("convert",), "cut images into tiles of this side, or height,width"),
@@ -104,7 +104,8 @@ _TABLE = [
     _row("area", "box", kinds.choice("box", "polygon"), ("convert",),
          "area by which objects are sorted into sizes: of the box, or of the polygon where there is one"),
     # Machine
-    _row("device", None, kinds.literal, ("train", "val", *_INFER, "demo"), "0, 0,1, cpu, mps; default: the first GPU, else the CPU"),
+    _row("device", None, kinds.literal, ("train", "val", *_INFER, "demo"),
+         "0, 0,1, cpu, mps; default: the first GPU, else the CPU"),
     _row("workers", 8, kinds.whole, ("train", "val"),
          "data loading processes on a GPU; the CPU loads in its own process"),
     _row("batch", None, kinds.batch_size, ("train", "val", "predict", "track", "export"),

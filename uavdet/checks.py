@@ -12,7 +12,7 @@ from typing import Any
 from uavdet import __version__
 
 _PACKAGES = (
-    "ultralytics", "torch", "torchvision", "timm", "numpy", "scipy", "pydantic", "faster-coco-eval", "onnx", "onnxslim",
+    "ultralytics", "torch", "torchvision", "timm", "numpy", "scipy", "pydantic", "onnx", "onnxslim",
     "safetensors", "av", "supervision", "trackers", "lap",
 )  # fmt: skip
 _EXCLUSIVE = {

@@ -157,7 +157,7 @@ class UAVDet:
             LOGGER.warning(warning)
         keys = ("name", "split", "imgsz", "conf", "max_det", "queries", "half", "single_cls", "classes")
         settings = {key: options[key] for key in keys} | {"model": self.source, "data": str(data.yaml_file)}
-        settings |= {"name": options["name"] or "val", "max_det": limit, "run": str(folder)}
+        settings |= {"max_det": limit, "run": str(folder)}
         if self.checkpoint is not None:
             settings["seed"] = (self.checkpoint.meta.get("recipe") or {}).get("seed")
         return write_evaluation(

@@ -15,7 +15,9 @@ from uavdet.data.config import load_data_config
 from uavdet.data.dataset import LetterboxDataset, StretchDataset
 
 SIZE, REGION, THING = 128, (40, 24, 88, 64), (8, 96, 24, 112)
-OFF = dict(mosaic=0.0, mixup=0.0, cutmix=0.0, fliplr=0.0, flipud=0.0, scale=0.0, translate=0.0, hsv_h=0, hsv_s=0, hsv_v=0)
+OFF = dict(
+    mosaic=0.0, mixup=0.0, cutmix=0.0, fliplr=0.0, flipud=0.0, scale=0.0, translate=0.0, hsv_h=0, hsv_s=0, hsv_v=0
+)
 CASES = {
     "plain": {},
     "fliplr": {"fliplr": 1.0},
@@ -59,7 +61,9 @@ def dataset(data_yaml, kind=StretchDataset, imgsz=SIZE, augment=True, without=Fa
     if without:
         data["annotations"] = {}
     hyp = get_cfg(overrides={**OFF, **changes})
-    return kind(img_path=[str(config.images["train"][0])], imgsz=imgsz, augment=augment, hyp=hyp, data=data, batch_size=4)
+    return kind(
+        img_path=[str(config.images["train"][0])], imgsz=imgsz, augment=augment, hyp=hyp, data=data, batch_size=4
+    )
 
 
 def seed_all(seed):

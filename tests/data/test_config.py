@@ -60,3 +60,20 @@ def test_missing_splits_and_folders_are_named(tmp_path):
         data.require("train")
     with pytest.raises(ConfigError, match=r"gone, which does not exist\. The YAML names this origin: https://example"):
         data.require("val")
+
+
+def test_the_path_of_a_yaml_that_ships_is_relative_to_the_working_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    data = load_data_config("visdrone")
+    assert data.path == tmp_path / "visdrone"
+    assert data.images["val"] == [tmp_path / "visdrone" / "images" / "val"]
+    assert data.annotations["test"] == tmp_path / "visdrone" / "annotations" / "instances_test.json"
+
+
+def test_missing_images_of_a_known_format_name_origin_and_command(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError) as caught:
+        load_data_config("uavdt").require("val")
+    message = str(caught.value)
+    assert "The YAML names this origin: https://sites.google.com/view/grli-uavdt." in message
+    assert message.endswith(f"or convert the dataset: uavdet convert format=uavdt source=DIR out={tmp_path / 'uavdt'}.")

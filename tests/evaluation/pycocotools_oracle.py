@@ -129,7 +129,7 @@ def mean_of_valid(values):
 
 
 def expect_scores(truth, found, sizes, limits, regions_as_crowd=False):
-    """Return what a protocol of COCO's kind should say, over all classes and by class name, from pycocotools' arrays."""
+    """Return what a protocol of COCO's kind should say by pycocotools' arrays, over all classes and by class name."""
     areas = [(0, 1e10), *sizes.values()]
     precision, recall = run_pycocotools(truth, found, areas, limits, regions_as_crowd)
 

@@ -89,10 +89,10 @@ def single_object_images(found):
 
 
 def test_without_false_detections_precision_counts_the_recalls_that_are_reached():
-    found = np.arange(20) < 13
-    matching = Coco().match(*single_object_images(found))
-    weights = draw_image_weights(20, 40, seed=1)
-    recall = (weights * found).sum(1) / 20
+    """All k of n up to 150, so that every way to round k / n beside a recall point occurs."""
+    matching = Coco().match(*single_object_images(np.array([True, False])))
+    weights = np.array([(k, n - k) for n in range(1, 151) for k in range(n + 1)])
+    recall = weights[:, 0] / weights.sum(1)
     reached = [(np.linspace(0, 1, 101) <= value).mean() if value else 0 for value in recall]
     sampled = sample_precision(matching, weights)
     np.testing.assert_allclose(sampled.precision[:, 0, 0], reached, atol=1e-12)

@@ -37,7 +37,7 @@ def by_metric(comparison, arm_name="b"):
 
 def test_identical_runs_differ_by_exactly_nothing():
     comparison = compare_arms(Coco(), {"a": arm(0), "b": arm(0)}, samples=50, seed=0)
-    assert len(comparison.differences) == 9
+    assert len(comparison.differences) == 10
     for difference in comparison.differences:
         assert (difference.value, difference.low, difference.high, difference.below_zero) == (0, 0, 0, 0)
 

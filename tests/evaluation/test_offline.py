@@ -117,7 +117,9 @@ def test_too_few_detections_for_the_images_are_pointed_out():
 
 
 @pytest.mark.skipif(REAL_DATA is None, reason="real drone images are not at hand (UAVDET_DATA)")
-@pytest.mark.parametrize(("name", "honours"), [("coco500", True), ("visdrone", True), ("coco", False), ("aitod", False)])
+@pytest.mark.parametrize(
+    ("name", "honours"), [("coco500", True), ("visdrone", True), ("coco", False), ("aitod", False)]
+)
 def test_a_detection_in_an_ignored_region_of_real_images(tmp_path, name, honours):
     data = load_data_config(REAL_DATA / "hituav" / "data.yaml")
     content = json.loads(data.annotations["val"].read_text())

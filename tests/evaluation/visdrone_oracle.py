@@ -35,6 +35,7 @@ import numpy as np
 
 CATEGORIES = range(1, 11)
 MAX_DETECTIONS = (1, 10, 100, 500)
+METRICS = ("AP", "AP50", "AP75", "AR1", "AR10", "AR100", "AR500", "AP_macro", "AP50_macro", "AP75_macro")
 # MATLAB's 0.5:0.05:0.95 counts the lower half from the start and the upper half from the end.
 THRESHOLDS = [0.5 + 0.05 * k for k in range(5)] + [0.95 - 0.05 * k for k in range(4, -1, -1)]
 
@@ -47,6 +48,18 @@ class Image:
     height: int
     truth: list[list[float]] = field(default_factory=list)
     detections: list[list[float]] = field(default_factory=list)
+
+
+def car(x, y, w=10, h=10, score=1):
+    return [x, y, w, h, score, 4, 0, 0]
+
+
+def region(x, y, w, h):
+    return [x, y, w, h, 0, 0, 0, 0]
+
+
+def found(x, y, w=10, h=10, score=0.9, category=4):
+    return [x, y, w, h, score, category]
 
 
 def round_half_away(value):

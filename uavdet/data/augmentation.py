@@ -78,7 +78,7 @@ def with_regions(transform: Any) -> Any:
         transform.pre_transform = with_regions(transform.pre_transform)
     if type(transform) in _REPLACED:
         replaced = _REPLACED[type(transform)]
-        copied = replaced.__new__(replaced)
+        copied: Any = object.__new__(replaced)
         copied.__dict__.update(transform.__dict__)
         return copied
     return transform

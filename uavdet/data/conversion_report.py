@@ -38,9 +38,9 @@ class SplitCounts:
 
 
 _INFORMATION = {
-    "clipped": "objects reach over the border: clipped in the label files, as annotated in the JSON",
-    "repeated": "objects stand twice: once in the label files, as annotated in the JSON",
-    "cut": "objects are cut by a tile that shows less than 70 % of them: ignore regions of that tile",
+    "clipped": "object that reaches over the border: clipped in the label file, as annotated in the JSON",
+    "repeated": "object that stands twice: once in the label file, as annotated in the JSON",
+    "cut": "object of which a tile shows less than 70 %: an ignore region of that tile",
 }
 
 
@@ -114,13 +114,13 @@ class ConversionReport:
         if not len(self.drops):
             return ["Nothing was left out."]
         return [
-            f"Left out, {split}: {count} x {reason}; first: {self.drops.places[split, reason]}"
+            f"Left out, {split}: {count:,} x {reason}; first: {self.drops.places[split, reason]}"
             for (split, reason), count in self.drops.counts.items()
         ]
 
     def _information_rows(self) -> list[str]:
         return [
-            f"{split}: {getattr(counts, key)} {text}."
+            f"{split}: {getattr(counts, key):,} x {text}"
             for split, counts in self.splits.items()
             for key, text in _INFORMATION.items()
             if getattr(counts, key)

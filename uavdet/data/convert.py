@@ -14,7 +14,7 @@ from PIL import Image
 from uavdet.assets import asset_folder, read_yaml
 from uavdet.data.annotations import AnnotatedImage, DropLog
 from uavdet.data.conversion_report import ConversionReport
-from uavdet.data.converted import UNANNOTATED_SPLIT, DatasetWriter, usable_boxes
+from uavdet.data.converted import UNANNOTATED_SPLIT, DatasetWriter, usable_boxes, write_data_yaml
 from uavdet.data.formats.base import DatasetFormat, available_formats, find_format
 from uavdet.data.tiling import cut_tiles, tile_windows
 from uavdet.errors import DataError, UsageError
@@ -75,7 +75,7 @@ def convert(
                 raise _strict_error(report.drops)
             _add_notes(report, reader)
             comments = _head_comments(reader, sides, overlap, report.notes)
-            DatasetWriter(temporary, report.names, link).write_yaml(report.splits, comments)
+            write_data_yaml(temporary, report.names, report.splits, comments)
             _move(temporary, target)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)

@@ -110,19 +110,6 @@ class DatasetWriter:
             lines.write(self.folder / "annotations" / f"instances_{split}.json")
         return counts
 
-    def write_yaml(self, splits: Iterable[str], comments: Iterable[str]) -> Path:
-        """Write the dataset YAML; paths are relative to it, so that the folder can be moved."""
-        splits = [split for split in SPLITS if split in set(splits)]
-        content = {
-            **{split: f"images/{split}" for split in splits},
-            "annotations": {split: f"annotations/instances_{split}.json" for split in splits},
-            "names": dict(enumerate(self.names)),
-        }
-        file = self.folder / "data.yaml"
-        head = "".join(f"# {line}\n" for line in comments)
-        file.write_text(head + yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8")
-        return file
-
     def _label_text(self, image: AnnotatedImage, counts: SplitCounts) -> str:
         rows: dict[str, None] = {}
         for entry in image.objects:
@@ -134,6 +121,28 @@ class DatasetWriter:
             counts.repeated += row in rows
             rows[row] = None
         return "".join(rows)
+
+
+def write_data_yaml(folder: Path, names: Iterable[str], splits: Iterable[str], comments: Iterable[str]) -> Path:
+    """Write the dataset YAML of a folder and return it; paths are relative to it, so that the folder can be moved.
+
+    Args:
+        folder: The dataset's folder.
+        names: Class names in the order of their ids.
+        splits: Its splits; those that `train` and `val` do not know are left out.
+        comments: Lines for the head of the file.
+    """
+    given = set(splits)
+    known = [split for split in SPLITS if split in given]
+    content = {
+        **{split: f"images/{split}" for split in known},
+        "annotations": {split: f"annotations/instances_{split}.json" for split in known},
+        "names": dict(enumerate(names)),
+    }
+    file = folder / "data.yaml"
+    head = "".join(f"# {line}\n" for line in comments)
+    file.write_text(head + yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    return file
 
 
 def _reaches_over(box: Box, size: tuple[int, int]) -> bool:

@@ -83,11 +83,15 @@ def decode_upright(file: Path) -> np.ndarray:
     Raises:
         DataError: It cannot be decoded.
     """
-    with Image.open(file) as opened:
-        orientation = opened.getexif().get(_ORIENTATION_TAG, 1)
+    damaged = DataError(f"{file} cannot be decoded. Replace the file, or take it out of the dataset.")
+    try:
+        with Image.open(file) as opened:
+            orientation = opened.getexif().get(_ORIENTATION_TAG, 1)
+    except (OSError, SyntaxError, ValueError):
+        raise damaged from None
     # Of OpenCV's ways to read, the one that keeps an alpha channel does not turn the image.
     how = cv2.IMREAD_UNCHANGED if orientation == 1 else cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR
     pixels = cv2.imdecode(np.fromfile(file, dtype=np.uint8), how)
     if pixels is None:
-        raise DataError(f"{file} cannot be decoded. Replace the file, or take it out of the dataset.")
+        raise damaged
     return pixels

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import struct
 import zipfile
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -100,16 +101,31 @@ def read_image_shape(image: Path) -> tuple[int, int]:
     try:
         with Image.open(image) as opened:
             width, height, kind = *opened.size, opened.format
-            orientation = opened.getexif().get(_ORIENTATION_TAG)
+            orientation = _png_orientation(image) if kind == "PNG" else opened.getexif().get(_ORIENTATION_TAG)
     except FileNotFoundError:
         raise ValueError("does not exist") from None
-    except (OSError, SyntaxError, ValueError, ImportError) as error:  # Ultralytics' opener imports readers of HEIF
+    except (OSError, SyntaxError, ValueError, ImportError, struct.error, Image.DecompressionBombError) as error:
+        # ImportError: Ultralytics' opener imports readers of HEIF
         raise ValueError(f"is not a readable image ({type(error).__name__})") from error
     if kind in _TRAILERS and _TRAILERS[kind] not in _tail(image):
         raise ValueError("is truncated")
     if min(width, height) < _MIN_SIDE:
         raise ValueError(f"is {width}x{height} pixels; at least {_MIN_SIDE}x{_MIN_SIDE} are needed")
     return (width, height) if orientation in _TRANSPOSED_ORIENTATIONS else (height, width)
+
+
+def _png_orientation(file: Path) -> int | None:
+    """Return the EXIF orientation of a PNG from its chunks; Pillow decodes the pixels to look for it behind them."""
+    with file.open("rb") as stream:
+        stream.seek(8)  # the signature
+        while len(head := stream.read(8)) == 8:
+            length, kind = struct.unpack(">I4s", head)
+            if kind == b"eXIf":
+                exif = Image.Exif()
+                exif.load(stream.read(length))
+                return exif.get(_ORIENTATION_TAG)
+            stream.seek(length + 4, os.SEEK_CUR)  # and the checksum
+    return None
 
 
 def _tail(file: Path, size: int = 4096) -> bytes:

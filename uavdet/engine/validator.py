@@ -22,7 +22,7 @@ from uavdet.data.config import DataConfig
 from uavdet.data.dataset import LetterboxDataset, StretchDataset
 from uavdet.engine.logs import quiet
 from uavdet.evaluation.coco import coco_results
-from uavdet.evaluation.protocol import Score, find_protocols
+from uavdet.evaluation.protocol import Protocol, Score, find_protocols
 from uavdet.evaluation.truth import (
     GroundTruth,
     ImageDetections,

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Self
+from typing import TypeVar
 
 import numpy as np
 
 from uavdet.errors import DataError
 from uavdet.evaluation.truth import GroundTruth, ImageDetections
+
+
+_Arrays = TypeVar("_Arrays", bound="BoxArrays")
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,7 @@ class BoxArrays:
     def __len__(self) -> int:
         return len(self.image)
 
-    def __getitem__(self, rows: np.ndarray) -> Self:
+    def __getitem__(self: _Arrays, rows: np.ndarray) -> _Arrays:
         return replace(self, **{field.name: getattr(self, field.name)[rows] for field in fields(self)})
 
 
@@ -150,7 +153,7 @@ def _check_lengths(name: str, part: ImageDetections) -> None:
 
 def _join(parts: list[np.ndarray], dtype: type, width: int | None = None) -> np.ndarray:
     """Return arrays of all images as one; (0,) or (0, width) where there is none."""
-    empty = np.zeros((0,) if width is None else (0, width), dtype=dtype)
+    empty: np.ndarray = np.zeros((0,) if width is None else (0, width), dtype=dtype)
     return np.concatenate([empty, *(part for part in parts if len(part))], dtype=dtype, casting="unsafe")
 
 

@@ -118,7 +118,7 @@ class _Curve:
         envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
         heights = _heights(envelope, _first_places(hits, _hits_needed(objects))).mean(1)
         recall = np.divide(hits[:, -1], objects, out=np.zeros_like(objects), where=objects > 0)
-        return np.where(objects > 0, [heights, recall], 0.0)
+        return np.stack([heights, recall])
 
 
 def _first_places(hits: np.ndarray, needed: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import textwrap
 from collections.abc import Mapping
 from pathlib import Path, PurePath
@@ -15,7 +16,8 @@ from uavdet.evaluation.comparison import Arms, Comparison, Difference, compare_a
 from uavdet.evaluation.protocol import find_protocols
 from uavdet.evaluation.run_files import ValidatedRun, read_run
 from uavdet.evaluation.truth import ImageTruth
-from uavdet.json_output import print_json
+from uavdet.json_output import as_plain, print_json
+from uavdet.run_folders import output_folder
 
 _WIDTH = 120
 
@@ -24,7 +26,8 @@ def run_compare(options: Mapping[str, Any]) -> int:
     """`uavdet compare`.
 
     Args:
-        options: `runs`, `protocol`, `samples`, `seed` and `json`, as the argument table describes them.
+        options: `runs`, `protocol`, `samples`, `seed`, `project`, `name`, `exist_ok` and `json`, as the argument
+            table describes them.
 
     Returns:
         The exit code, 0.
@@ -38,11 +41,21 @@ def run_compare(options: Mapping[str, Any]) -> int:
     runs = read_runs(options["runs"])
     arms = group_runs(runs)
     results = [compare_arms(p, arms, samples=options["samples"], seed=options["seed"]) for p in protocols]
+    record = as_record(arms, results, samples=options["samples"], seed=options["seed"])
+    file = write_record(record, output_folder("compare", options))
     if options["json"]:
-        print_json(as_record(arms, results, samples=options["samples"], seed=options["seed"]))
+        print_json({**record, "file": file})
     else:
-        print(comparison_text(arms, results, options["samples"]))
+        print(f"{comparison_text(arms, results, options['samples'])}\n\nWritten to {file}")
     return 0
+
+
+def write_record(record: Mapping[str, Any], folder: Path) -> Path:
+    """Write a comparison to compare.json in a folder, and return the file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "compare.json"
+    file.write_text(json.dumps(as_plain(record), indent=1) + "\n", encoding="utf-8")
+    return file
 
 
 def read_runs(folders: list[str]) -> list[ValidatedRun]:
@@ -50,7 +63,7 @@ def read_runs(folders: list[str]) -> list[ValidatedRun]:
 
     Raises:
         UsageError: Fewer than two are given, or one twice.
-        DataError: A folder is no validated run, or two were scored on different images or objects.
+        DataError: A folder is no validated run or one without images, or two were scored on different truths.
     """
     if len(folders) < 2:
         given = f"One run, '{folders[0]}', was" if folders else "No run was"
@@ -63,6 +76,8 @@ def read_runs(folders: list[str]) -> list[ValidatedRun]:
             raise UsageError(f"Run '{folder}' is given twice. Give every run once.")
         seen[run.folder.resolve()] = folder
         runs.append(run)
+    if not runs[0].truth.images:
+        raise DataError(f"Run '{folders[0]}' has no image. Validate the model on a split with images.")
     for other in runs[1:]:
         _check_same_truth(runs[0], other)
     return runs

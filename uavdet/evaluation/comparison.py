@@ -178,8 +178,8 @@ def measure_difference(arm: str, baseline: str, metric: str, values: np.ndarray,
     """
     difference = values - others
     valid = difference[1:][np.isfinite(difference[1:])]
-    if not len(valid):
-        return Difference(arm, baseline, metric, float(difference[0]), *[float("nan")] * 3, samples=0)
-    low, high = np.percentile(valid, INTERVAL)
-    below = float((valid < 0).mean())
-    return Difference(arm, baseline, metric, float(difference[0]), float(low), float(high), below, len(valid))
+    low = high = below = float("nan")
+    if len(valid):
+        low, high = (float(end) for end in np.percentile(valid, INTERVAL))
+        below = float((valid < 0).mean())
+    return Difference(arm, baseline, metric, float(difference[0]), low, high, below, len(valid))

@@ -210,7 +210,7 @@ def _overlaps(
     objects: ObjectArrays, found: DetectionArrays, detection: np.ndarray, target: np.ndarray, matcher: _Matcher
 ) -> _Pairs:
     """Return those of the given pairs that can match."""
-    sides = []
+    sides: list[np.ndarray] = []
     for axis in (0, 1):
         far = np.minimum(found.boxes[detection, axis + 2], objects.boxes[target, axis + 2])
         near = np.maximum(found.boxes[detection, axis], objects.boxes[target, axis])

@@ -49,8 +49,8 @@ def score_predictions(**options: Any) -> dict[str, Any]:
     truth = restrict_truth(truth, settings["classes"], settings["single_cls"])
     scores = [protocol.score(truth, detections) for protocol in protocols]
     folder = output_folder("val", settings)
-    noted = {key: settings[key] for key in ("split", "conf", "single_cls", "classes")}
-    noted |= {"name": settings["name"] or "val", "run": str(folder), "data": str(data.yaml_file)}
+    noted = {key: settings[key] for key in ("name", "split", "conf", "single_cls", "classes")}
+    noted |= {"run": str(folder), "data": str(data.yaml_file)}
     noted["predictions"] = settings["predictions"]
     table = write_evaluation(folder, truth, detections, scores, files, settings=noted, plots=settings["plots"])
     if settings["verbose"]:

@@ -110,7 +110,7 @@ def _read_visdrone(file: Path, text: str, image: ImageTruth, truth: GroundTruth)
     """Return the detections of a VisDrone file, and how many rows are of no class."""
     table = _parse(file, text, ",", 8, _VISDRONE)
     boxes, scores, categories = table.values[:, :4], table.values[:, 4], table.values[:, 5]
-    table.check((boxes[:, 2:] < 0).any(axis=1), f"'{{}}' has a negative width or height. Rows are {_VISDRONE}.")
+    table.check(boxes[:, 2:].min(axis=1) < 0, f"'{{}}' has a negative width or height. Rows are {_VISDRONE}.")
     known = np.isin(categories - 1, list(truth.names))
     unscored = np.isin(categories, _UNSCORED) & ~known
     table.check(
@@ -126,12 +126,12 @@ def _read_yolo(file: Path, text: str, image: ImageTruth, truth: GroundTruth) -> 
     """Return the detections of a YOLO file, in pixels of the image."""
     table = _parse(file, text, None, 6, _YOLO)
     classes, centres, sides, scores = np.split(table.values, [1, 3, 5], axis=1)
-    table.check((sides < 0).any(axis=1), f"'{{}}' has a negative width or height. Rows are {_YOLO}.")
+    table.check(sides.min(axis=1) < 0, f"'{{}}' has a negative width or height. Rows are {_YOLO}.")
     table.check(~np.isin(classes[:, 0], list(truth.names)), f"'{{}}' has no such class. {_list_classes(truth)}")
-    beyond = (np.abs(table.values[:, 1:5]) > _OUTERMOST).any(axis=1)
+    beyond = np.abs(table.values[:, 1:5]).max(axis=1) > _OUTERMOST
     table.check(beyond, "'{}' is not normalised. Divide coordinates by the image's width and height.")
     table.check(
-        ((scores < 0) | (scores > 1)).any(axis=1),
+        (scores[:, 0] < 0) | (scores[:, 0] > 1),
         "'{}' ends in no confidence, which lies in [0, 1]. Predict with save_txt=True save_conf=True.",
     )
     size = np.array(image.size, dtype=np.float64)

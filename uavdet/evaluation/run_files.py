@@ -24,13 +24,15 @@ from uavdet.json_output import as_plain
 REPORT_FOLDER = "report"
 METRICS_FILE = "metrics.json"
 DETECTIONS_FILE = "detections.npz"
-_COLUMNS = {"boxes": (np.float64, 4), "scores": (np.float64, 0), "classes": (np.int64, 0)}
+# Little-endian, so that the same truth has the same hash on every machine.
+_REAL, _WHOLE, _YES_OR_NO = np.dtype("<f8"), np.dtype("<i8"), np.dtype(bool)
+_COLUMNS = {"boxes": (_REAL, 4), "scores": (_REAL, 0), "classes": (_WHOLE, 0)}
 _TRUTH_COLUMNS = {
-    "boxes": (np.float64, 4),
-    "classes": (np.int64, 0),
-    "areas": (np.float64, 0),
-    "crowd": (np.bool_, 0),
-    "ignore_regions": (np.float64, 4),
+    "boxes": (_REAL, 4),
+    "classes": (_WHOLE, 0),
+    "areas": (_REAL, 0),
+    "crowd": (_YES_OR_NO, 0),
+    "ignore_regions": (_REAL, 4),
 }
 
 
@@ -95,7 +97,7 @@ def _describe(truth: GroundTruth) -> dict[str, Any]:
     }
 
 
-def _join(entries: list[Any], name: str, kind: type[np.generic], width: int) -> np.ndarray:
+def _join(entries: list[Any], name: str, kind: np.dtype[Any], width: int) -> np.ndarray:
     """Return one attribute of all entries, one below the other."""
     shape = (-1, width) if width else (-1,)
     empty = np.zeros((0, width) if width else 0, dtype=kind)
@@ -127,8 +129,7 @@ def hash_truth(truth: GroundTruth) -> str:
         head = [PurePath(image.name).name, [int(side) for side in image.size], bool(image.dense)]
         digest.update(json.dumps([*head, len(image.classes), len(image.ignore_regions)]).encode())
         for name, (kind, _) in _TRUTH_COLUMNS.items():
-            values = np.asarray(getattr(image, name), dtype=kind)
-            digest.update(np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<")).tobytes())
+            digest.update(np.asarray(getattr(image, name), dtype=kind).tobytes())
     return digest.hexdigest()
 
 

@@ -27,6 +27,9 @@ class UltralyticsProtocol(Protocol):
     Objects are those that a YOLO text file holds: no crowds, clipped to the image, repeated rows once. Detections are
     the best 300 of an image above confidence 0.001; where an image has more objects than that, as many as it has: the
     validator raises its own default in this way.
+
+    Detections are taken as they are. The validator matches them before they are clipped to the image, so that the
+    clipped ones of a file may score a little otherwise where objects reach out of the image.
     """
 
     name = "ultralytics"

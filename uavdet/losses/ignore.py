@@ -36,8 +36,9 @@ def regions_of_batch(batch: dict[str, Any]) -> Tensor | None:
 def in_ignored_region(boxes: Tensor, regions: Tensor | None) -> Tensor:
     """Return which boxes lie in an ignored region: their centre does, or at least half of their area.
 
-    Only the part of a box inside the image counts, as detections are clipped to it. Such a prediction, where it matches no object, is not pushed to background: what it sees may be an object that
-    the annotators left out. Predictions that match an object train as always.
+    Only the part of a box inside the image counts, as detections are clipped to it. Such a prediction, where it
+    matches no object, is not pushed to background: what it sees may be an object that the annotators left out.
+    Predictions that match an object train as always.
 
     Args:
         boxes: (..., B, Q, 4), normalised cxcywh; also the cells of a feature map, written as boxes.

@@ -60,13 +60,23 @@ class _RecordingAssigner(nn.Module):
 
 
 class RegionYOLOLoss(v8DetectionLoss):
-    """YOLO's criterion as Ultralytics has it."""
+    """YOLO's criterion as Ultralytics has it.
+
+    Attributes:
+        regions: Those of the batch at hand, as `regions_of_batch` returns them.
+        size: (width, height) of its images in pixels.
+    """
+
+    assigner: Any
+    bce: Any
+    regions: Tensor | None = None
+    size: tuple[int, int]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.assigner = _RecordingAssigner(self.assigner)
-        self.plain_bce, self.bce = self.bce, self._bce_outside_regions
-        self.regions: Tensor | None = None
+        self.plain_bce = self.bce
+        self.bce = self._bce_outside_regions
 
     def loss(self, preds: dict[str, Tensor], batch: dict[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the losses of a batch times its size, and the items to report."""

@@ -56,6 +56,10 @@ def fit_canvas(canvas: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def _write(canvas: np.ndarray, text: str, origin: tuple[int, int], colour: tuple[int, int, int], size: float) -> None:
-    """Write text with a dark outline, readable on any ground."""
-    cv2.putText(canvas, text, origin, _FONT, size, (0, 0, 0), 3, cv2.LINE_AA)
+    """Write text with a dark outline, readable on any ground.
+
+    The outline is the text itself, moved by a pixel: a thicker stroke is wider in OpenCV 5 and would not lie beneath.
+    """
+    for right, down in ((-1, 0), (1, 0), (0, -1), (0, 1)):
+        cv2.putText(canvas, text, (origin[0] + right, origin[1] + down), _FONT, size, (0, 0, 0), 1, cv2.LINE_AA)
     cv2.putText(canvas, text, origin, _FONT, size, colour, 1, cv2.LINE_AA)

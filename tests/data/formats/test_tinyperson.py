@@ -87,6 +87,11 @@ def test_parts_of_images_have_a_crop_and_a_name_of_their_own(tmp_path):
         ("[20, 10, 40, 30]", "[20, 10, 40.5, 30]", "line 4: .*4 whole numbers"),
         ("[20, 10, 40, 30]", '"top left"', "4 whole numbers|no number or text"),
         ("[20, 10, 40, 30]", "[0, 0, 30, 20]", "is listed by images.0., too"),
+        (
+            '"labeled_images/sea.jpg", "height": 20, "width": 20',
+            '"", "height": 20, "width": 20',
+            "not a readable image",
+        ),
         ('"width": 20', '"width": 21', "line 4: images.1.: width is 21, but the corner's is 20"),
     ],
 )

@@ -37,7 +37,10 @@ def test_rows_are_read_field_by_field(folder):
     assert (car.category, car.box, car.track_id) == ("car", (10, 11, 12, 13), 1)
     assert car.flags == {"out_of_view": 1, "occlusion": 1}
     assert first.ignore_regions == []
-    assert [(o.category, o.track_id, o.flags["out_of_view"]) for o in second.objects] == [("bus", 1, 2), ("truck", 5, 1)]
+    assert [(o.category, o.track_id, o.flags["out_of_view"]) for o in second.objects] == [
+        ("bus", 1, 2),
+        ("truck", 5, 1),
+    ]
     assert [region.box for region in second.ignore_regions] == [(30, 31, 32, 33)]
 
 

@@ -77,7 +77,7 @@ class Evidence:
         long_side: Median longer side of the images in pixels.
         imgsz: Longer side of the network's input in pixels.
         queries: Queries of the model, or None for one without.
-        class_objects: Objects of each class in training, or in all splits where there is no training split.
+        class_objects: Objects of each class in training; empty where there is no training split.
         unlabelled: (images without a label file, images) of the training split.
         leaked: Split to (images with an identical or near-duplicate image in training, images).
     """

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from uavdet.data.doctor.diagnosis import Diagnosis, examine
-from uavdet.data.doctor.page import write_page
-from uavdet.errors import DataError, UsageError, one_line
+from uavdet.errors import DataError, MissingDependencyError, UsageError, one_line
 from uavdet.json_output import print_json
 from uavdet.run_folders import run_folder
+
+if TYPE_CHECKING:
+    from uavdet.data.doctor.diagnosis import Diagnosis
+
+_PACKAGES = {"cv2": "opencv-python", "PIL": "Pillow"}
 
 
 def run_doctor(options: dict[str, Any]) -> int:
@@ -25,7 +29,11 @@ def run_doctor(options: dict[str, Any]) -> int:
     Raises:
         ConfigError: The dataset or the model YAML is missing or malformed.
         UsageError: The results cannot be written where they should be.
+        MissingDependencyError: OpenCV or Pillow is not installed.
     """
+    check_packages()
+    from uavdet.data.doctor.diagnosis import examine
+
     diagnosis = examine(
         options.get("data") or "",
         model=options.get("model"),
@@ -42,12 +50,25 @@ def run_doctor(options: dict[str, Any]) -> int:
     return 0 if diagnosis.usable else DataError.exit_code
 
 
+def check_packages() -> None:
+    """Refuse to start without the packages that read images.
+
+    Raises:
+        MissingDependencyError: One is not installed.
+    """
+    for module, package in _PACKAGES.items():
+        if importlib.util.find_spec(module) is None:
+            raise MissingDependencyError(f"{package} is not installed. It comes with: pip install 'uavdet[train]'.")
+
+
 def write_results(diagnosis: Diagnosis, folder: Path) -> Path:
     """Write doctor.json and doctor.html into a folder, which is made where it is missing, and return it.
 
     Raises:
         UsageError: They cannot be written there.
     """
+    from uavdet.data.doctor.page import write_page
+
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "doctor.json").write_text(json.dumps(diagnosis.as_dict(), indent=1) + "\n", encoding="utf-8")

@@ -118,9 +118,9 @@ def examine(
         ConfigError: The dataset or the model YAML is missing or malformed.
         CheckpointError: The weights cannot be read.
     """
-    start = time.perf_counter()
     config = load_data_config(data)
     settings = settle(model, queries, imgsz)
+    start = time.perf_counter()
     listed = {split: list_split(config, split) for split in dict.fromkeys((*NEEDED, *config.images))}
     known = {label_file(image) for images, _ in listed.values() for image in images}
     known |= {path for paths in config.images.values() for path in paths}
@@ -145,8 +145,8 @@ def gather_evidence(diagnosis: Diagnosis) -> Evidence:
     """Return the numbers of a dataset that advice follows from."""
     table = join_tables([split.table for split in diagnosis.splits.values()])
     train = diagnosis.splits["train"]
-    of_classes = train.table if train.images else table
-    counts = np.bincount(of_classes.classes, minlength=diagnosis.config.nc)
+    counts = np.bincount(train.table.classes, minlength=diagnosis.config.nc)
+    names = diagnosis.config.names if train.images else {}
     sizes = {split.name: len(split.images) for split in diagnosis.splits.values()}
     partners: Mapping[tuple[str, str], int] = diagnosis.duplicates.partners
     return Evidence(
@@ -157,7 +157,7 @@ def gather_evidence(diagnosis: Diagnosis) -> Evidence:
         long_side=float(np.median(table.shapes.max(1))) if len(table.shapes) else 0.0,
         imgsz=max(diagnosis.settings.imgsz),
         queries=diagnosis.settings.queries,
-        class_objects={name: int(counts[index]) for index, name in diagnosis.config.names.items()},
+        class_objects={name: int(counts[index]) for index, name in names.items()},
         unlabelled=(sum(not labels.found for labels in train.labels), len(train.images)),
         leaked={split: (n, sizes[split]) for (split, other), n in partners.items() if other == "train"},
     )

@@ -20,7 +20,7 @@ KEPT_PAIRS = 200
 """Pairs that are listed, across splits and within; all are counted."""
 _FREQUENCIES = 8
 _BITS = _FREQUENCIES**2
-_BLOCK = 1024
+_BLOCK = 256
 _FLAT = 2.0  # standard deviation in grey levels below which a thumbnail shows nothing to compare
 
 
@@ -91,7 +91,7 @@ def find_duplicates(images: Sequence[ImageFacts], splits: Sequence[str]) -> Dupl
     split_ids = np.array([names.index(split) for split in splits], dtype=np.int64)
     partner = np.zeros((len(images), len(names)), dtype=bool)
     for group in found.identical:
-        partner[np.ix_(group, split_ids[group])] = True
+        partner[np.ix_(np.array(group), split_ids[group])] = True
     for first, second, distance, correlation in _near_pairs(images):
         partner[first, split_ids[second]] = True
         partner[second, split_ids[first]] = True
@@ -151,8 +151,9 @@ def _normalise(thumbnail: np.ndarray) -> np.ndarray:
 
 def _pairs(rows: np.ndarray) -> list[Pair]:
     """Return the closest of some pairs; rows are distance, correlation, first, second."""
-    order = np.lexsort((-rows[:, 1], rows[:, 0]))[:KEPT_PAIRS]
-    return [Pair(int(d), round(float(c), 3), int(i), int(j)) for d, c, i, j in rows[order]]
+    if len(rows) > KEPT_PAIRS:
+        rows = rows[np.argpartition(rows[:, 0] - rows[:, 1] / 2, KEPT_PAIRS)[:KEPT_PAIRS]]
+    return [Pair(int(d), round(float(c), 3), int(i), int(j)) for d, c, i, j in rows]
 
 
 def _closest(pairs: list[Pair]) -> list[Pair]:
@@ -161,8 +162,9 @@ def _closest(pairs: list[Pair]) -> list[Pair]:
 
 def _count(found: Duplicates, names: list[str], ids: np.ndarray, first: np.ndarray, second: np.ndarray) -> None:
     low, high = np.minimum(ids[first], ids[second]), np.maximum(ids[first], ids[second])
-    for (a, b), count in Counter(zip(low.tolist(), high.tolist(), strict=True)).items():
-        found.counts[names[a], names[b]] += count
+    counts = np.bincount(low * len(names) + high, minlength=len(names) ** 2)
+    for number in np.flatnonzero(counts).tolist():
+        found.counts[names[number // len(names)], names[number % len(names)]] += int(counts[number])
 
 
 def describe_duplicates(found: Duplicates, images: Sequence[ImageFacts], splits: Sequence[str]) -> dict[str, Any]:

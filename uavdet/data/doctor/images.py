@@ -82,7 +82,7 @@ def examine_image(file: Path) -> ImageFacts:
     try:
         with Image.open(io.BytesIO(data)) as image:
             _describe(facts, image, data)
-            image.draft(None, (_SMALL, _SMALL))  # type: ignore[arg-type]
+            image.draft(None, (_SMALL, _SMALL))
             image.load()
             _take_thumbnail(facts, image)
     except Exception as error:  # a damaged file can raise nearly anything in Pillow's readers

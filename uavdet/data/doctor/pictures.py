@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-_HEAT_CELLS = 48
+_HEAT_CELLS = 24
 _HEAT_SIDE = 384
 _BOX_COLOUR = (40, 200, 255)  # BGR
 _REDUCTIONS = ((8, cv2.IMREAD_REDUCED_COLOR_8), (4, cv2.IMREAD_REDUCED_COLOR_4), (2, cv2.IMREAD_REDUCED_COLOR_2))

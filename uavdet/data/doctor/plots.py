@@ -8,7 +8,7 @@ from html import escape
 import numpy as np
 
 WIDTH, HEIGHT = 560, 260
-_LEFT, _RIGHT, _TOP, _BOTTOM = 48, 12, 26, 34
+_LEFT, _RIGHT, _TOP, _BOTTOM = 48, 22, 26, 34
 _COLOURS = ("#2f6fb0", "#d9822b", "#4f9a63", "#a05fa8")
 _GREY, _INK = "#c9ced6", "#333a45"
 _BINS_AN_OCTAVE = 4

@@ -33,8 +33,7 @@ class AiTodFormat(DatasetFormat):
     dataset = "ai-tod"
     classes = ("airplane", "bridge", "storage-tank", "ship", "swimming-pool", "vehicle", "person", "wind-mill")
     layout: ClassVar[tuple[str, ...]] = (
-        "annotations/aitod_{train,val,test}_v1.json (or aitod_trainval_v1.json)",
-        "images/{train,val,trainval,test}/*.png (or {train,val,trainval,test}/images/*.png)",
+        "annotations/aitod_{train,val,trainval,test}_v1.json with images/<split>/*.png or <split>/images/*.png",
     )
     file_names: ClassVar[tuple[str, ...]] = ("aitod_{split}_v1.json", "small_{split}_v1_1.0.json")
 
@@ -76,8 +75,5 @@ class AiTodV2Format(AiTodFormat):
     name = "aitod-v2"
     title = "AI-TOD-v2"
     dataset = "ai-tod-v2"
-    layout = (
-        "annotations/aitodv2_{train,val,test}.json (or aitodv2_trainval.json)",
-        "images/{train,val,trainval,test}/*.png (or {train,val,trainval,test}/images/*.png)",
-    )
+    layout = ("annotations/aitodv2_{train,val,trainval,test}.json with images/<split>/*.png or <split>/images/*.png",)
     file_names = ("aitodv2_{split}.json", "aitod_{split}_v2.json")

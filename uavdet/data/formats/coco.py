@@ -54,6 +54,11 @@ class Coco(DatasetFormat):
         """Return the categories of the first split."""
         return self._first_categories
 
+    def notes(self) -> list[str]:
+        """Say which areas were written."""
+        boxes = "Areas are those of the boxes; area=polygon keeps the annotated ones, by which COCO sorts sizes."
+        return [boxes] if self.settings["area"] == "box" else []
+
     def read(self, split: str) -> Iterator[AnnotatedImage]:
         """Yield the images of a split; image files of its own folder that the JSON does not list are counted."""
         file = self._json_file(split)

@@ -206,6 +206,8 @@ class CocoJson:
                 listed = ", ".join(map(str, list(self.categories)[:20]))
                 unknown = f"the category id {entry['category_id']!r} is not among the categories, which are {listed}"
                 raise self.error("annotations", index, unknown)
+            if "id" in entry:
+                self._require("annotations", index, entry, "id")
             number = entry.get("id", ("none", index))
             if (first := ids.setdefault(number, index)) != index:
                 raise self.error("annotations", index, f"the id {number!r} is that of annotations[{first}], too")
@@ -229,13 +231,13 @@ class CocoJson:
         return AnnotatedImage(file, image_name(str(entry["file_name"])), (width, height), flags=flags)
 
     def _annotation(self, index: int, entry: Entry, names: Mapping[Any, str], annotated_area: bool) -> Annotation:
-        area = entry.get("area") if annotated_area else None
-        track = entry.get("track_id")
+        area = _finite(entry.get("area")) if annotated_area else None
+        track = _finite(entry.get("track_id"))
         return Annotation(
             box=_box(entry),
             category=names[entry["category_id"]],
-            area=float(area) if _is_number(area) and math.isfinite(area) else None,
-            track_id=int(track) if _is_number(track) and math.isfinite(track) else None,
+            area=area,
+            track_id=None if track is None else int(track),
             flags={key: value for key, value in entry.items() if key not in _ANNOTATION_KEYS},
             origin=self._origin("annotations", index),
         )
@@ -262,6 +264,10 @@ def _box(entry: Entry) -> Box:
 def _respelt(entry: Mapping[str, Any], aliases: Mapping[str, str]) -> dict[str, Any]:
     """Return a mapping with other spellings of a key, where the right one is not there."""
     return {key if aliases.get(key, key) in entry else aliases.get(key, key): value for key, value in entry.items()}
+
+
+def _finite(value: Any) -> float | None:
+    return float(value) if _is_number(value) and math.isfinite(value) else None
 
 
 def _is_number(value: Any) -> bool:

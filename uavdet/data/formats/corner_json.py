@@ -41,11 +41,12 @@ class CornerJson(CocoJson):
         if not _is_corner(entry["corner"]):
             given = json.dumps(entry["corner"])[:60]
             raise self.error("images", index, f"corner is {given}; it has 4 whole numbers, left, top, right, bottom")
+        file_name = str(entry.get(_FILE, entry["file_name"]))
         whole = {key: value for key, value in entry.items() if key not in ("width", "height")}
-        image = super()._open_image(index, whole, lambda name: locate(str(entry[_FILE])), image_name)
+        image = super()._open_image(index, whole, lambda name: locate(file_name), image_name)
         left, top, right, bottom = (int(value) for value in entry["corner"])
         if not (0 <= left < right <= image.size[0] and 0 <= top < bottom <= image.size[1]):
-            outside = f"corner [{left}, {top}, {right}, {bottom}] is no part of {entry[_FILE]}"
+            outside = f"corner [{left}, {top}, {right}, {bottom}] is no part of {file_name}"
             raise self.error("images", index, f"{outside}, which has {image.size[0]}x{image.size[1]} pixels")
         for key, side in (("width", right - left), ("height", bottom - top)):
             if entry.get(key, side) != side:
@@ -83,10 +84,12 @@ def is_unscored(annotation: Entry) -> bool:
     return is_ignored(annotation) or any(annotation.get(key) for key in _UNSCORED)
 
 
-def _name_part(entry: Entry) -> Entry:
+def _name_part(entry: Entry) -> dict[str, Any]:
     if "corner" not in entry or "file_name" not in entry or not _is_corner(entry["corner"]):
-        return entry
+        return dict(entry)
     whole = PurePosixPath(str(entry["file_name"]))
+    if not whole.name:
+        return dict(entry)
     left, top = (int(value) for value in entry["corner"][:2])
     return {**entry, _FILE: str(whole), "file_name": str(whole.with_name(f"{whole.stem}__{left}_{top}.png"))}
 

@@ -24,9 +24,8 @@ class DiorFormat(VocFormat):
         "ship", "stadium", "storagetank", "tenniscourt", "trainstation", "vehicle", "windmill",
     )  # fmt: skip
     layout = (
-        "ImageSets/Main/{train,val,test}.txt (or ImageSets/*.txt)",
-        "Annotations/Horizontal Bounding Boxes/*.xml (or Annotations/*.xml)",
-        "JPEGImages-trainval/*.jpg and JPEGImages-test/*.jpg (or JPEGImages/*.jpg)",
+        "ImageSets/Main/{train,val,test}.txt with Annotations/Horizontal Bounding Boxes/*.xml (or Annotations/*.xml) "
+        "and JPEGImages-{trainval,test}/*.jpg (or JPEGImages/*.jpg)",
     )
     list_folders = ("ImageSets/Main", "ImageSets", "Main")
     annotation_folders = ("Annotations/Horizontal Bounding Boxes", "Annotations")

@@ -137,7 +137,7 @@ def _holds_horizontal_boxes(folder: Path) -> bool:
 
 
 def _layout(version: str) -> tuple[str, ...]:
-    return ("{train,val,test}/images/*.png", f"{{train,val}}/labelTxt-v{version}/*.txt (or labelTxt/*.txt)")
+    return (f"{{train,val,test}}/images/*.png with {{train,val}}/labelTxt-v{version}/*.txt (labelTxt/)",)
 
 
 class DotaV1Format(DotaFormat):

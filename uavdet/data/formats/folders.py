@@ -14,7 +14,7 @@ _SHOWN = 8
 
 def wrong_layout(dataset: DatasetFormat) -> DataError:
     """Return the error for a source folder that a format cannot read: what was looked for, and what was found."""
-    source, wanted = dataset.source, "; ".join(dataset.layout)
+    source, wanted = dataset.source, "; or ".join(dataset.layout)
     if not source.is_dir():
         what = "is no folder" if source.exists() else "does not exist"
         return DataError(f"{source} {what}. {dataset.title} has: {wanted}. Correct source=.")

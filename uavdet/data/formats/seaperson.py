@@ -23,7 +23,7 @@ class SeaPersonFormat(DatasetFormat):
     title = "SeaPerson"
     dataset = "seaperson"
     classes = (PERSON,)
-    layout = ("anns/release/rgb_{train,valid,test}.json", "imgs/ with the images that they name")
+    layout = ("anns/release/rgb_{train,valid,trainvalid,test}.json with the images in imgs/",)
 
     def splits(self) -> list[str]:
         """Return the splits whose JSON is found."""

@@ -35,8 +35,8 @@ class TinyPersonFormat(DatasetFormat):
     dataset = "tinyperson"
     classes = (PERSON,)
     layout = (
-        "annotations/task/tiny_set_{train,test}_all.json (or mini_annotations/, or a folder of such JSONs)",
-        "train/ and test/ with the images, beside the annotations or above",
+        "annotations/task/tiny_set_{train,test}_all.json with the images in train/ and test/",
+        "another folder of such JSONs, as mini_annotations/, with train/ and test/ above it",
     )
 
     def splits(self) -> list[str]:

@@ -24,7 +24,7 @@ from uavdet.errors import DataError
 
 CLASSES = ("car", "truck", "bus")
 _FIELDS = ("frame", "target", "left", "top", "width", "height", "out-of-view", "occlusion", "category")
-_IMAGES = ("UAV-benchmark-M", "UAV-benchmark-M/UAV-benchmark-M")
+_IMAGES = ("UAV-benchmark-M",)
 _TRUTHS = ("GT", "UAV-benchmark-MOTD_v1.0/GT")
 _ATTRIBUTES = ("M_attr", "UAV-benchmark-MOTD_v1.0/M_attr")
 _VAL_EVERY = 6

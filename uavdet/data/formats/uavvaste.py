@@ -28,7 +28,7 @@ class UavVasteFormat(DatasetFormat):
     title = "UAVVaste"
     dataset = "uavvaste"
     classes = ("rubbish",)
-    layout = (_ANNOTATIONS, f"{_SPLIT_FILE} (the official split)", "images/ with the images that they name")
+    layout = (f"{_ANNOTATIONS} and {_SPLIT_FILE} with the images in images/",)
     options: ClassVar[Mapping[str, Any]] = {"area": "box"}
 
     def splits(self) -> list[str]:

@@ -33,7 +33,7 @@ class VocFormat(DatasetFormat):
 
     name = "voc"
     title = "Pascal VOC"
-    layout = (
+    layout: ClassVar[tuple[str, ...]] = (
         "ImageSets/Main/{train,val,test}.txt with Annotations/*.xml and JPEGImages/*.jpg",
         "{train,val,test}/*.xml with the images beside them",
     )
