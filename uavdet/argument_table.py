@@ -96,7 +96,8 @@ _TABLE = [
     _row("loggers", [], kinds.name_list, ("train",),
          "loggers to switch on: tensorboard, wandb, mlflow, comet, clearml, dvc"),
     # Datasets
-    _row("format", None, kinds.text, ("convert",), "format of the dataset: visdrone, dota-v2, coco, ...; a wrong one lists all"),
+    _row("format", None, kinds.text, ("convert",),
+         "format of the dataset: visdrone, dota-v2, coco, ...; a wrong one lists all"),
     _row("link", True, kinds.boolean, ("convert",), "link the images in the place of copying them"),
     _row("strict", False, kinds.boolean, ("convert",), "fail where anything would be left out"),
     _row("tile", None, kinds.image_size, ("convert",), "cut images into tiles of this side, or height,width"),

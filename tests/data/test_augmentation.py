@@ -15,9 +15,10 @@ from uavdet.data.config import load_data_config
 from uavdet.data.dataset import LetterboxDataset, StretchDataset
 
 SIZE, REGION, THING = 128, (40, 24, 88, 64), (8, 96, 24, 112)
-OFF = dict(
-    mosaic=0.0, mixup=0.0, cutmix=0.0, fliplr=0.0, flipud=0.0, scale=0.0, translate=0.0, hsv_h=0, hsv_s=0, hsv_v=0
-)
+OFF = {
+    **dict.fromkeys(("mosaic", "mixup", "cutmix", "fliplr", "flipud", "scale", "translate"), 0.0),
+    **dict.fromkeys(("hsv_h", "hsv_s", "hsv_v"), 0.0),
+}
 CASES = {
     "plain": {},
     "fliplr": {"fliplr": 1.0},

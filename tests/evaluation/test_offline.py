@@ -90,7 +90,7 @@ def test_a_model_does_not_score_a_file(validated, tiny_data):
 
 
 def test_classes_and_confidence_narrow_what_is_scored(validated, tiny_data):
-    metrics, model, project = validated
+    _, model, project = validated
     options = {"data": str(tiny_data), "verbose": False, "plots": False, "project": str(project)}
     file = str(project / "val" / "predictions.json")
     nothing = score_predictions(predictions=file, conf=1.0, **options)

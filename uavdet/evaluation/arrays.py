@@ -11,7 +11,6 @@ import numpy as np
 from uavdet.errors import DataError
 from uavdet.evaluation.truth import GroundTruth, ImageDetections
 
-
 _Arrays = TypeVar("_Arrays", bound="BoxArrays")
 
 
