@@ -1,6 +1,7 @@
 """The Python API: sources, results, and what they have in common with the command line."""
 
 import re
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -11,7 +12,9 @@ from PIL import Image
 from uavdet import UAVDet, demo
 from uavdet.cli import main
 from uavdet.data.scenes import Scene, SceneConfig
+from uavdet.engine.validator import as_printed
 from uavdet.errors import CheckpointError, DataError, UsageError
+from uavdet.evaluation.protocol import Score
 from uavdet.video.writer import VideoWriter
 
 SCENE = SceneConfig(seed=1, size=(160, 128), modality="thermal", objects=5)
@@ -315,6 +318,25 @@ def test_exports_without_torch_state_hold_what_rebuilds_the_model(model, tmp_pat
     again = UAVDet(path)
     assert again.module.head.num_queries == 33
     assert again.names == model.names
+
+
+def test_validation_by_a_protocol_without_ap(model, tiny_data, tmp_path):
+    metrics = model.val(data=str(tiny_data), imgsz=64, protocol="tinyperson", plots=False, project=str(tmp_path))
+    assert metrics["fitness"] == max(metrics["tinyperson/AP50_tiny"], 0)
+
+
+def test_the_score_of_ultralytics_is_what_its_validator_printed():
+    computed = Score("ultralytics", {"P": 0.0, "AP": 0.0}, {"car": {"P": 0.0}}, "rules")
+    metrics = SimpleNamespace(
+        names={0: "person", 1: "car"},
+        ap_class_index=[1],
+        class_result=lambda row: (0.1, 0.2, 0.3, 0.4),
+        mean_results=lambda: [0.5, 0.6, 0.7, 0.8],
+    )
+    printed = as_printed(computed, metrics)
+    assert printed.metrics == {"P": 0.5, "R": 0.6, "AP50": 0.7, "AP": 0.8}
+    assert printed.per_class == {"car": {"P": 0.1, "R": 0.2, "AP50": 0.3, "AP": 0.4}}
+    assert (printed.protocol, printed.rules) == ("ultralytics", "rules")
 
 
 @pytest.mark.parametrize("protocol", ["coco/AP", "metrics/mAP50(B)"])

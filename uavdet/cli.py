@@ -30,6 +30,7 @@ _RUNNERS |= {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
+    _escape_odd_names()
     try:
         return _run(words)
     except UAVDetError as error:
@@ -40,6 +41,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
     except BrokenPipeError:
         return 0
+
+
+def _escape_odd_names() -> None:
+    """Have file names that are no UTF-8 printed with escapes; Python's default is to end with an error."""
+    if getattr(sys.stdout, "errors", "") == "strict" and hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _run(words: list[str]) -> int:

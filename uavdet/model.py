@@ -155,7 +155,7 @@ class UAVDet:
         setting = "queries" if self.family is not Family.STOCK_YOLO else "max_det"
         if warning := crowding_warning(validator.scored, limit, setting):
             LOGGER.warning(warning)
-        keys = ("name", "split", "imgsz", "conf", "max_det", "queries", "half", "single_cls", "classes")
+        keys = ("name", "split", "imgsz", "conf", "max_det", "queries", "half", "single_cls", "classes", "ignore_fill")
         settings = {key: options[key] for key in keys} | {"model": self.source, "data": str(data.yaml_file)}
         settings |= {"max_det": limit, "run": str(folder)}
         if self.checkpoint is not None:

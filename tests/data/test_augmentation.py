@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 
 import cv2
 import numpy as np
@@ -159,3 +160,17 @@ def test_filled_regions_are_gone_from_the_image_and_from_the_labels(painted):
     np.testing.assert_array_equal(sample["img"][:, top + 4, left + 4], patch)
     assert torch.equal(sample["img"][:, :top], plain[:, :top])
     assert torch.equal(dataset(painted, fill="mean", without=True, augment=False)[0]["img"], plain)
+
+
+def test_a_kept_image_is_painted_once(painted, tmp_path):
+    # Painting what is painted takes the mean of other pixels where an object stands in the region.
+    folder = tmp_path / "data"
+    shutil.copytree(painted.parent, folder)
+    shade = np.tile(np.linspace(0, 255, SIZE).astype(np.uint8)[None, :, None], (SIZE, 1, 3))
+    cv2.imwrite(str(folder / "images/train/0.png"), shade)
+    (folder / "labels/train/0.txt").write_text("0 0.35 0.3 0.1 0.2\n")
+    read, kept = (dataset(folder / "data.yaml", fill="mean", augment=False) for _ in range(2))
+    kept.cache = "ram"
+    kept.cache_images()
+    for _ in range(2):
+        assert torch.equal(kept[0]["img"], read[0]["img"])

@@ -22,6 +22,12 @@ def test_paths_are_relative_to_the_yaml(tmp_path):
     assert data.nc == 2
 
 
+def test_names_in_quotes_and_numbers_are_text(tmp_path):
+    data = load_data_config(write(tmp_path, 'path: 2024\nval: x\nnames: {0: "no", "1": 7, 2: ":"}\n'))
+    assert data.names == {0: "no", 1: "7", 2: ":"}
+    assert data.path == tmp_path / "2024"
+
+
 def test_the_form_of_ultralytics_is_absolute(tmp_path):
     file = write(tmp_path, "train: [a, b]\nval: c\nnames: {0: x}\n")
     form = load_data_config(file).as_ultralytics()
@@ -41,6 +47,13 @@ def test_the_form_of_ultralytics_is_absolute(tmp_path):
         ("val: x\nnames: {a: b}", "no integer"),
         ("val: x\nnames: [a]\nnc: 3", "nc: 3"),
         ("val: x\nnames: [a]\nannotations: y.json", "maps splits"),
+        ("val: x\nnames: [a]\nannotations: {val: }", "'annotations: val:' is None. It is a path"),
+        ("val: x\nnames: [a]\npath: [y]", r"'path:' is \['y'\]. It is a path"),
+        ("val: {x: y}\nnames: [a]", "'val:' is {'x': 'y'}. It is a path"),
+        ("val: x\nnames: [car, no]", "class name False in names: is no text.*in quotes"),
+        ("val: x\nnames: {0: null}", "class name None in names: is no text"),
+        ("val: x\nnames: {0.5: a}", "no integer"),
+        ('val: x\nnames: {0: a, "0": b}', "class id stands twice"),
     ],
 )
 def test_bad_yamls_are_refused(tmp_path, text, message):

@@ -1,6 +1,9 @@
 """`uavdet convert` from end to end: real folders, tiles, bad input, and nothing half-done."""
 
 import json
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -113,6 +116,7 @@ def test_a_failure_leaves_nothing_half_done(source, tmp_path):
         ({"out": "in/new"}, UsageError, "lies inside the source"),
         ({"out": "full/x/y"}, DataError, "cannot be written to"),
         ({"tile": 100, "overlap": 100}, UsageError, "overlap=100 is not smaller than the tile"),
+        ({"tile": (100, 9), "overlap": 1}, UsageError, "tile=100,9 is too small: images have at least 10 pixels"),
         (
             {"area": "polygon"},
             UsageError,
@@ -161,6 +165,27 @@ def test_images_without_annotations_and_splits_without_objects_are_noted(tmp_pat
         "test-challenge has no annotations: its images lie in images/test-challenge, outside of data.yaml.",
     ]
     assert list(load_data_config(report.data).images) == ["train"]
+
+
+def test_images_of_two_splits_are_noted(tmp_path):
+    for stem in ("a", "b"):
+        save_picture(tmp_path / "in" / "JPEGImages" / f"{stem}.jpg")
+        box = "<bndbox><xmin>1</xmin><ymin>1</ymin><xmax>9</xmax><ymax>9</ymax></bndbox>"
+        xml = f"<annotation><object><name>car</name>{box}</object></annotation>"
+        save_text(tmp_path / "in" / "Annotations" / f"{stem}.xml", xml)
+    save_text(tmp_path / "in" / "ImageSets" / "Main" / "trainval.txt", "a\nb\n")
+    save_text(tmp_path / "in" / "ImageSets" / "Main" / "val.txt", "b\n")
+    (note,) = convert("voc", tmp_path / "in", tmp_path / "out").notes
+    file = tmp_path / "in" / "JPEGImages" / "b.jpg"
+    assert note == f"1 of 1 images of val are in train, too (first: {file}): to train there is to have seen them."
+
+
+def test_what_a_killed_conversion_left_is_named(source, tmp_path):
+    (tmp_path / ".out-1.part").mkdir()
+    report = convert("visdrone", source, tmp_path / "out")
+    assert report.notes == [f"{tmp_path / '.out-1.part'} is of another conversion. Delete it, unless that still runs."]
+    assert ".part" not in report.data.read_text()
+    assert (tmp_path / ".out-1.part").is_dir()
 
 
 @pytest.mark.parametrize("name", sorted(available_formats()))
@@ -222,3 +247,20 @@ def test_real_thermal_images_come_out_field_by_field(tmp_path, form):
             assert mine.image.name == theirs.image.name
             order = [np.lexsort(entry.rows.T.round(5)) for entry in (mine, theirs)]
             np.testing.assert_allclose(mine.rows[order[0]], theirs.rows[order[1]], atol=2e-5)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_names_that_are_no_utf8_are_converted_and_printed(source, tmp_path):
+    for folder, suffix in (("images", ".jpg"), ("annotations", ".txt")):
+        (source / folder / f"a{suffix}").rename(source / folder / f"{os.fsdecode(bytes([255]))}{suffix}")
+    words = ["convert", "format=visdrone", f"source={source}", f"out={tmp_path / 'out'}"]
+    environment = {**os.environ, "PYTHONIOENCODING": "utf-8:strict"}
+    done = subprocess.run([sys.executable, "-m", "uavdet", *words], capture_output=True, env=environment, check=True)
+    assert b"annotations/\\udcff.txt line 3" in done.stdout
+    images = list_images([tmp_path / "out" / "images" / "val"])
+    assert [len(labels.rows) for labels in read_split(images, 10).images] == [2]
+
+
+def test_an_overlap_of_no_tiles_is_refused(capsys):
+    assert main(["convert", "format=coco", "source=x", "out=y", "overlap=10"]) == 2
+    assert "without tile=" in capsys.readouterr().err

@@ -172,3 +172,11 @@ def test_the_yaml_can_be_moved_and_keeps_odd_names(tmp_path, picture):
     assert tuple(data.names.values()) == names
     assert data.require("test") == [Path(tmp_path / "moved" / "images" / "test")]
     assert list(data.annotations) == ["train", "test"]
+
+
+def test_a_label_file_is_never_written_over(tmp_path, picture):
+    """As on a file system that takes A.txt for a.txt, where the images differ in their suffix, too."""
+    (tmp_path / "out" / "labels" / "val").mkdir(parents=True)
+    (tmp_path / "out" / "labels" / "val" / "a.txt").write_text("")
+    with pytest.raises(DataError, match=r"labels/val/a\.txt is there already"):
+        write(tmp_path, AnnotatedImage(picture, "a.png", (40, 20)))

@@ -57,19 +57,30 @@ def annotations(tmp_path, **changes):
 
 
 def test_regions_and_crowds_are_read_and_objects_are_not(tmp_path):
-    found = read_ignored(annotations(tmp_path), {0: "car"}, ["x/a.jpg", "x/b.jpg", "x/c.jpg"])
+    found = read_ignored(annotations(tmp_path), {0: "car"}, dict.fromkeys(["x/a.jpg", "x/b.jpg"], (50, 100)))
     assert list(found) == ["x/a.jpg"]
     np.testing.assert_allclose(found["x/a.jpg"], [[0.9, 0.5, 1, 0.7], [0.5, 0, 0.6, 0.2]], atol=1e-6)
 
 
 def test_a_dataset_without_regions_has_none(tmp_path):
-    assert read_ignored(annotations(tmp_path, annotations=[], ignore_regions=[]), {0: "car"}, ["a.jpg"]) == {}
+    assert (
+        read_ignored(annotations(tmp_path, annotations=[], ignore_regions=[]), {0: "car"}, {"a.jpg": (50, 100)}) == {}
+    )
 
 
 def test_a_region_that_is_not_finite_names_its_image(tmp_path):
     file = annotations(tmp_path, ignore_regions=[{"image_id": 2, "bbox": [float("nan"), 0, 1, 1]}])
     with pytest.raises(DataError, match=r"b\.jpg"):
-        read_ignored(file, {0: "car"}, ["b.jpg"])
+        read_ignored(file, {0: "car"}, {"b.jpg": (50, 100)})
+
+
+@pytest.mark.parametrize(
+    ("shapes", "message"),
+    [({"a.jpg": (50, 100), "c.jpg": (50, 100)}, r"c\.jpg"), ({"a.jpg": (100, 50)}, r"'a\.jpg' 100x50 pixels")],
+)
+def test_annotations_of_other_images_are_refused(tmp_path, shapes, message):
+    with pytest.raises(DataError, match=message):
+        read_ignored(annotations(tmp_path), {0: "car"}, shapes)
 
 
 @pytest.mark.parametrize("channels", [(), (3,)])

@@ -74,3 +74,24 @@ def test_bad_parts_are_named(tmp_path):
     (tmp_path / "b.jpg").write_bytes(b"\xff\xd8\xff\xe0 no more")
     with pytest.raises(DataError, match=r"b\.jpg cannot be decoded"):
         ImageWriter(link=True).write(part(tmp_path / "b.jpg", (0, 0, 5, 5)), tmp_path / "p.png")
+
+
+@pytest.mark.parametrize("link", [True, False])
+def test_what_is_there_already_is_never_written_over(tmp_path, link):
+    """A file system without capital letters takes A.png for a.png, which is a link to the user's file."""
+    save_noise(tmp_path / "a.png", (12, 16, 3))
+    save_noise(tmp_path / "b.png", (10, 16, 3))
+    before = (tmp_path / "a.png").read_bytes()
+    (tmp_path / "taken.png").symlink_to(tmp_path / "a.png")
+    writer = ImageWriter(link)
+    for image in (AnnotatedImage(tmp_path / "b.png", "taken.png", (16, 10)), part(tmp_path / "b.png", (0, 0, 5, 5))):
+        with pytest.raises(DataError, match=r"b\.png cannot be written: this file system takes taken\.png"):
+            writer.write(image, tmp_path / "taken.png")
+    assert (tmp_path / "a.png").read_bytes() == before
+    assert not writer.refused
+
+
+def test_parts_of_float_pixels_are_refused(tmp_path):
+    cv2.imwrite(str(tmp_path / "a.tif"), np.full((12, 16), 700, dtype=np.float32))
+    with pytest.raises(DataError, match=r"a\.tif has float32 pixels"):
+        ImageWriter(link=True).write(part(tmp_path / "a.tif", (0, 0, 5, 5)), tmp_path / "p.png")

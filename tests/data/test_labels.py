@@ -45,6 +45,7 @@ def test_repeated_rows_are_removed_and_counted():
     [
         ("0 0.5 0.5 0.2 0.2\n0 0.5 0.5 0.2", "line 2: 4 fields"),
         ("0 0.5 0.5 0.2 x", "no number"),
+        ("1_0 0.5 0.5 0.2 0.2", "no number"),
         ("0 0.5 0.5 0.2 nan", "not finite"),
         ("0 300 200 40 30", "coordinate 300 outside"),
         ("0 0.5 -0.2 0.1 0.1", "coordinate -0.2 outside"),

@@ -11,7 +11,7 @@ from uavdet.data.config import load_data_config
 from uavdet.errors import DataError, UsageError
 from uavdet.evaluation.offline import score_predictions
 from uavdet.evaluation.predictions import read_predictions
-from uavdet.evaluation.protocol import find_protocols
+from uavdet.evaluation.protocol import Score, find_protocols
 from uavdet.evaluation.scoring import crowding_warning, read_truth
 from uavdet.evaluation.truth import GroundTruth, ImageTruth
 from uavdet.model import UAVDet
@@ -112,7 +112,7 @@ def test_too_few_detections_for_the_images_are_pointed_out():
     assert crowding_warning(GroundTruth([], {0: "a"}), 300, "queries") is None
     assert crowding_warning(GroundTruth([image(300)], {0: "a"}), 300, "queries") is None
     text = crowding_warning(GroundTruth([image(420)], {0: "a"}), 300, "queries")
-    assert "more than 420 objects" in text
+    assert "1 in 100 images has 420 objects or more (the fullest 420)" in text
     assert "queries=600" in text
 
 
@@ -130,3 +130,16 @@ def test_a_detection_in_an_ignored_region_of_real_images(tmp_path, name, honours
     truth, _ = read_truth(data, "val")
     score = find_protocols([name])[0].score(truth, read_predictions(tmp_path / "rows.json", truth))
     assert (score.metrics["AP"] == pytest.approx(1.0)) is honours
+
+
+def test_no_protocol_is_refused():
+    with pytest.raises(UsageError, match="No protocol was given"):
+        find_protocols([])
+
+
+@pytest.mark.parametrize(
+    ("metrics", "headline"),
+    [({"P": 0.1, "AP": 0.2}, 0.2), ({"AP50_tiny": 0.3, "AP50_all": 0.4}, 0.3), ({"AP": float("nan")}, -1)],
+)
+def test_the_headline_is_ap_or_the_first_number(metrics, headline):
+    assert Score("x", metrics).headline == headline

@@ -139,7 +139,7 @@ def share_in_a_mask(box, regions, size):
     mask = np.zeros((height + 2, width + 2))
 
     def whole(values):
-        return [max(1, int(np.floor(value + 0.5))) for value in values]
+        return [max(1, int(np.floor(round(value, 9) + 0.5))) for value in values]  # right - left is no decimal number
 
     for left, top, right, bottom in regions:
         x, y, w, h = whole([left, top, right - left, bottom - top])
@@ -161,6 +161,14 @@ def test_shares_are_those_of_a_mask(seed):
     image = make_image("a.jpg", regions=regions, size=size)
     expected = [share_in_a_mask(box, regions, size) for box in boxes]
     np.testing.assert_allclose(covered_share(boxes, image), expected, rtol=0, atol=1e-12)
+
+
+def test_halves_of_a_pixel_are_rounded_as_the_file_has_them():
+    # Width 10.5 of the file is 11 pixels, of which columns 11 to 14 are marked; 9.9 + 10.5 - 9.9 is a little less.
+    image = make_image("a.jpg", regions=[[1, 1, 14, 60]], size=(100, 100))
+    box = np.array([[9.9, 9.0, 9.9 + 10.5, 19.0]])
+    assert box[0, 2] - box[0, 0] < 10.5
+    assert covered_share(box, image)[0] == pytest.approx(4 / 11)
 
 
 def test_only_images_with_regions_lose_anything():

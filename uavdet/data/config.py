@@ -107,8 +107,8 @@ def load_data_config(given: str | Path | None) -> DataConfig:
         raise ConfigError(f"{file} holds no mapping. A dataset YAML has train:, val: and names:.")
     # Beside a YAML of site-packages nobody keeps datasets; the user's working directory is where they lie.
     ships = file.parent == asset_folder("datasets").resolve()
-    root = _resolve(source.get("path") or ".", Path.cwd() if ships else file.parent)
-    images = {s: [_resolve(p, root) for p in _as_list(source[s])] for s in SPLITS if source.get(s)}
+    root = _resolve(_path_text(source.get("path") or ".", "path:", file), Path.cwd() if ships else file.parent)
+    images = {s: [_resolve(p, root) for p in _path_texts(source[s], s, file)] for s in SPLITS if source.get(s)}
     if not images:
         raise ConfigError(f"{file} names no images. A dataset YAML has train: and val: entries.")
     annotations = source.get("annotations") or {}
@@ -121,7 +121,10 @@ def load_data_config(given: str | Path | None) -> DataConfig:
         yaml_file=file,
         path=root,
         images=images,
-        annotations={split: _resolve(path, root) for split, path in annotations.items()},
+        annotations={
+            split: _resolve(_path_text(path, f"annotations: {split}:", file), root)
+            for split, path in annotations.items()
+        },
         names=_read_names(source, file),
         channels=_read_channels(source, file),
         source=source,
@@ -139,8 +142,14 @@ def check_class_ids(classes: Iterable[int] | None, names: Mapping[int, str], own
             raise UsageError(f"classes={index} is no class of {owner}, which has 0 to {len(names) - 1}.")
 
 
-def _as_list(value: Any) -> list[str]:
-    return [str(entry) for entry in value] if isinstance(value, list) else [str(value)]
+def _path_texts(value: Any, split: str, file: Path) -> list[str]:
+    return [_path_text(entry, f"{split}:", file) for entry in (value if isinstance(value, list) else [value])]
+
+
+def _path_text(value: Any, key: str, file: Path) -> str:
+    if isinstance(value, str | int) and not isinstance(value, bool):  # a folder may be called 2024
+        return str(value)
+    raise ConfigError(f"{file}: '{key}' is {value!r}. It is a path. Correct it.")
 
 
 def _resolve(value: str | Path, root: Path) -> Path:
@@ -164,10 +173,19 @@ def _read_names(source: dict[str, Any], file: Path) -> dict[int, str]:
         names = dict(enumerate(names))
     if not isinstance(names, dict) or not names:
         raise ConfigError(f"{file} has no class names. Add names: with one entry a class.")
+    odd = [value for value in names.values() if isinstance(value, bool | list | dict | None)]
+    if odd:
+        raise ConfigError(
+            f"{file}: the class name {odd[0]} in names: is no text; YAML reads no, yes, null and the like as values. "
+            "Put it in quotes."
+        )
+    given = names
     try:
-        names = {int(key): str(value) for key, value in names.items()}
-    except (TypeError, ValueError) as error:
+        names = {int(str(key)): str(value) for key, value in given.items()}  # by way of text: int() takes 0.5 as 0
+    except ValueError as error:
         raise ConfigError(f"{file}: a class id in names: is no integer ({error}). Ids run from 0.") from error
+    if len(names) < len(given):
+        raise ConfigError(f"{file}: a class id stands twice in names:, as {list(given)}. Give each class its own.")
     if sorted(names) != list(range(len(names))):
         raise ConfigError(f"{file}: class ids are {sorted(names)}. They must run from 0 to {len(names) - 1}.")
     if isinstance(source.get("nc"), int) and source["nc"] != len(names):

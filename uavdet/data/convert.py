@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from uavdet.data.annotations import AnnotatedImage, DropLog
 from uavdet.data.conversion_report import ConversionReport
 from uavdet.data.converted import UNANNOTATED_SPLIT, DatasetWriter, usable_boxes, write_data_yaml
 from uavdet.data.formats.base import DatasetFormat, available_formats, find_format
+from uavdet.data.labels import MIN_SIDE
 from uavdet.data.tiling import cut_tiles, tile_windows
 from uavdet.errors import DataError, UsageError
 from uavdet.json_output import print_json
@@ -24,7 +27,13 @@ _SETTINGS = ("format", "source", "out", "link", "strict", "tile", "overlap", "ar
 
 
 def run_convert(options: dict[str, Any]) -> int:
-    """Convert as the command line asks, and print what was done."""
+    """Convert as the command line asks, and print what was done.
+
+    Raises:
+        UsageError: `overlap` is given without `tile`; for the rest see `convert`.
+    """
+    if "overlap" in options and options.get("tile") is None:
+        raise UsageError("overlap= has no effect without tile=. Give the side of the tiles too: tile=1024.")
     report = convert(**{name: options[name] for name in _SETTINGS if name in options})
     if options.get("json"):
         print_json(report.as_dict())
@@ -66,16 +75,18 @@ def convert(
     """
     with _images_of_any_size():
         reader = _open_reader(format, source, area)
-        target = _check_target(out, reader.source)
+        target = _check_target(out, [reader.source, *reader.read_folders()])
         sides = _tile_sides(tile, overlap)
         temporary = target.with_name(f".{target.name}-{os.getpid()}.part")
+        remains = _remains(target)
         try:
             report = _write(reader, temporary, link, sides, overlap)
             if strict and len(report.drops):
                 raise _strict_error(report.drops)
             _add_notes(report, reader)
             comments = _head_comments(reader, sides, overlap, report.notes)
-            write_data_yaml(temporary, report.names, report.splits, comments)
+            report.notes += remains  # of this machine, not of the dataset
+            write_data_yaml(temporary, report.names, report.splits, comments, reader.stand_ins)
             _move(temporary, target)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -110,16 +121,22 @@ def _open_reader(format_name: str | None, source: str | Path | None, area: str) 
     return kind(folder, **({"area": area} if "area" in kind.options else {}))
 
 
-def _check_target(out: str | Path | None, source: Path) -> Path:
+def _check_target(out: str | Path | None, sources: Iterable[Path]) -> Path:
     if not out:
         raise UsageError("No folder to write was given. Give a new one: out=DIR.")
     target = Path(out).expanduser().resolve()
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         what = "is not empty" if target.is_dir() else "is a file"
         raise UsageError(f"out={target} {what}. A conversion writes a new or empty folder. Give another one: out=DIR.")
-    if target.is_relative_to(source.resolve()):
+    if any(target.is_relative_to(source.resolve()) for source in sources):
         raise UsageError(f"out={target} lies inside the source, where nothing is written. Give another one: out=DIR.")
     return target
+
+
+def _remains(target: Path) -> list[str]:
+    """Name what conversions to this folder left that were killed; one that still runs has such a folder, too."""
+    folders = sorted(target.parent.glob(f".{glob.escape(target.name)}-*.part"))
+    return [f"{folder} is of another conversion. Delete it, unless that still runs." for folder in folders]
 
 
 def _tile_sides(tile: int | list[int] | tuple[int, int] | None, overlap: int) -> tuple[int, int] | None:
@@ -127,6 +144,10 @@ def _tile_sides(tile: int | list[int] | tuple[int, int] | None, overlap: int) ->
     if tile is None:
         return None
     height, width = (tile, tile) if isinstance(tile, int) else tile
+    if min(height, width) < MIN_SIDE:
+        raise UsageError(
+            f"tile={height},{width} is too small: images have at least {MIN_SIDE} pixels a side. Give a larger one."
+        )
     tile_windows((width, height), (width, height), overlap)  # refuses an overlap that is too large before any work
     return width, height
 
@@ -149,9 +170,21 @@ def _write(
         if tile:
             images = cut_tiles(images, tile, overlap, split, reader.drops)
         report.splits[split] = writer.write_split(split, images)
+    report.notes += _shared_images(writer.sources)
     if writer.images.refused:
         report.notes.append("The file system makes no links: images were copied.")
     return report
+
+
+def _shared_images(sources: Mapping[str, set[Path]]) -> list[str]:
+    """Say which splits have the same image files, as trainval lists and those of val do."""
+    found = []
+    for first, second in combinations(sources, 2):
+        both = sources[first] & sources[second]
+        if both:
+            number = f"{len(both):,} of {len(sources[second]):,} images of {second}"
+            found.append(f"{number} are in {first}, too (first: {min(both)}): to train there is to have seen them.")
+    return found
 
 
 def _add_notes(report: ConversionReport, reader: DatasetFormat) -> None:
@@ -174,7 +207,8 @@ def _strict_error(drops: DropLog) -> DataError:
 def _head_comments(reader: DatasetFormat, tile: tuple[int, int] | None, overlap: int, notes: list[str]) -> list[str]:
     """Return the head of the dataset YAML: what it is, where from, under which licence, how made."""
     tiling = f" tile={tile[1]},{tile[0]} overlap={overlap}" if tile else ""
-    lines = [f"{reader.title}, converted: uavdet convert format={reader.name}{tiling}"]
+    options = "".join(f" {key}={value}" for key, value in reader.settings.items() if value != reader.options[key])
+    lines = [f"{reader.title}, converted: uavdet convert format={reader.name}{options}{tiling}"]
     shipped = asset_folder("datasets") / f"{reader.dataset}.yaml"
     if reader.dataset and shipped.is_file():
         described = read_yaml(shipped)

@@ -25,6 +25,7 @@ from uavdet.errors import DataError
 from uavdet.json_output import as_plain
 
 UNANNOTATED_SPLIT = "test-challenge"
+_NO_STAND_INS: Mapping[str, str] = {}
 _LEAST_SIDE = 1e-3  # pixels; less would be 0 in a label file's 8 decimals of a large image
 
 
@@ -72,12 +73,14 @@ class DatasetWriter:
         folder: The dataset's folder.
         names: Class names in the order of their ids.
         images: Places the image files.
+        sources: Split to the files that its images come from.
     """
 
     def __init__(self, folder: Path, names: tuple[str, ...], link: bool) -> None:
         self.folder = folder
         self.names = names
         self.images = ImageWriter(link)
+        self.sources: dict[str, set[Path]] = {}
         self._ids = {name: index for index, name in enumerate(names)}
 
     def write_split(self, split: str, images: Iterable[AnnotatedImage]) -> SplitCounts:
@@ -97,11 +100,12 @@ class DatasetWriter:
                     "Names in a split differ, apart from their suffix. Rename one of the two."
                 )
             taken[label] = str(image.file)
+            self.sources.setdefault(split, set()).add(image.file)
             self.images.write(image, target)
             counts.images += 1
             if split != UNANNOTATED_SPLIT:
                 label.parent.mkdir(parents=True, exist_ok=True)
-                label.write_text(self._label_text(image, counts), encoding="utf-8")
+                self._write_label(label, self._label_text(image, counts))
                 lines.add(image, self._ids)
                 _count(image, counts)
         if not counts.images:
@@ -109,6 +113,16 @@ class DatasetWriter:
         if split != UNANNOTATED_SPLIT:
             lines.write(self.folder / "annotations" / f"instances_{split}.json")
         return counts
+
+    def _write_label(self, label: Path, text: str) -> None:
+        try:
+            with label.open("x", encoding="utf-8") as stream:
+                stream.write(text)
+        except FileExistsError:
+            raise DataError(
+                f"{label.relative_to(self.folder)} is there already: this file system takes two names for one, which "
+                "mostly differ in capital letters alone. Rename one of the two images, or write elsewhere: out=DIR."
+            ) from None
 
     def _label_text(self, image: AnnotatedImage, counts: SplitCounts) -> str:
         rows: dict[str, None] = {}
@@ -123,7 +137,13 @@ class DatasetWriter:
         return "".join(rows)
 
 
-def write_data_yaml(folder: Path, names: Iterable[str], splits: Iterable[str], comments: Iterable[str]) -> Path:
+def write_data_yaml(
+    folder: Path,
+    names: Iterable[str],
+    splits: Iterable[str],
+    comments: Iterable[str],
+    stand_ins: Mapping[str, str] = _NO_STAND_INS,
+) -> Path:
     """Write the dataset YAML of a folder and return it; paths are relative to it, so that the folder can be moved.
 
     Args:
@@ -131,12 +151,14 @@ def write_data_yaml(folder: Path, names: Iterable[str], splits: Iterable[str], c
         names: Class names in the order of their ids.
         splits: Its splits; those that `train` and `val` do not know are left out.
         comments: Lines for the head of the file.
+        stand_ins: Split that may be missing to the one that stands for it.
     """
     given = set(splits)
-    known = [split for split in SPLITS if split in given]
+    sources = {split: split if split in given else stand_ins.get(split) for split in SPLITS}
+    known = {split: source for split, source in sources.items() if source in given}
     content = {
-        **{split: f"images/{split}" for split in known},
-        "annotations": {split: f"annotations/instances_{split}.json" for split in known},
+        **{split: f"images/{source}" for split, source in known.items()},
+        "annotations": {split: f"annotations/instances_{source}.json" for split, source in known.items()},
         "names": dict(enumerate(names)),
     }
     file = folder / "data.yaml"

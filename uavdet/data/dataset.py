@@ -68,7 +68,8 @@ class CheckedLabels(_Dataset):
         self.im_files = [str(labels.image) for labels in split.images]
         self.label_files = [str(label_file(labels.image)) for labels in split.images]
         annotations = (self.data.get("annotations") or {}).get(self.data.get("split"))
-        self.ignored = read_ignored(annotations, classes, self.im_files) if annotations else {}
+        shapes = {str(labels.image): labels.shape for labels in split.images}
+        self.ignored = read_ignored(annotations, classes, shapes) if annotations else {}
         self._report(split, given)
         return [
             {
@@ -86,11 +87,17 @@ class CheckedLabels(_Dataset):
         ]
 
     def update_labels_info(self, label: dict[str, Any]) -> dict[str, Any]:
-        """Put the ignored regions of an image among its instances, so that augmentations move them."""
-        regions = label.pop("ignore_regions")
-        if len(regions) and not self.fills_regions:
+        """Put the ignored regions of an image among its instances, so that augmentations move them, or paint them over.
+
+        Not in `load_image`: what that returns may be kept in memory, and would be painted again.
+        """
+        regions, boxes = label.pop("ignore_regions"), label["bboxes"]
+        if len(regions) and self.fills_regions:
+            corners = np.hstack([boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2])
+            label["img"] = fill_regions(label["img"], regions, corners)
+        elif len(regions):
             sides = regions[:, 2:] - regions[:, :2]
-            label["bboxes"] = np.concatenate([label["bboxes"], np.hstack([regions[:, :2] + sides / 2, sides])])
+            label["bboxes"] = np.concatenate([boxes, np.hstack([regions[:, :2] + sides / 2, sides])])
             label["cls"] = np.concatenate([label["cls"], np.full((len(regions), 1), REGION, label["cls"].dtype)])
         return super().update_labels_info(label)
 
@@ -154,16 +161,9 @@ class CheckedLabels(_Dataset):
             DataError: The file vanished or cannot be decoded.
         """
         try:
-            image, original, resized = super().load_image(i, *args, **kwargs)
+            return super().load_image(i, *args, **kwargs)
         except FileNotFoundError as error:
             raise DataError(f"{self.im_files[i]} cannot be decoded. Mend or remove it.") from error
-        regions = self.ignored.get(self.im_files[i], _NO_REGIONS)
-        if len(regions) and self.fills_regions:
-            boxes = self.labels[i]["bboxes"]
-            image = fill_regions(
-                image, regions, np.hstack([boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2])
-            )
-        return image, original, resized
 
 
 class StretchDataset(CheckedLabels, RTDETRDataset):

@@ -7,38 +7,40 @@ objects, and reach the losses as a batch's `ignore_bboxes` (`uavdet.losses.ignor
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
-from uavdet.errors import DataError
-from uavdet.evaluation.truth import match_names, read_coco_truth
+from uavdet.evaluation.truth import check_boxes, check_sizes, read_coco_truth, select_images
 
 
-def read_ignored(annotations: str | Path, names: dict[int, str], files: list[str]) -> dict[str, np.ndarray]:
+def read_ignored(
+    annotations: str | Path, names: dict[int, str], shapes: Mapping[str, tuple[int, int]]
+) -> dict[str, np.ndarray]:
     """Return the ignored regions of image files.
 
     Args:
         annotations: The COCO JSON of the split.
         names: Class id to class name, of the dataset.
-        files: Image files.
+        shapes: (height, width) of the images, after EXIF rotation, by image file.
 
     Returns:
         Image file to (M, 4) float32 xyxy, divided by the image size and clipped to [0, 1]; files without a region
         are left out.
 
     Raises:
-        DataError: The JSON cannot be used.
+        DataError: The JSON cannot be used, lacks an image, or was made for images of other sizes.
     """
-    truth = {image.name: image for image in read_coco_truth(annotations, names).images}
+    truth = read_coco_truth(annotations, names)
+    check_boxes(truth, annotations)
+    truth, matched = select_images(truth, list(shapes), annotations)
+    images = {image.name: image for image in truth.images}
+    check_sizes(truth, {name: shapes[file] for file, name in matched.items()}, annotations)
     found = {}
-    for file, name in match_names(files, truth).items():
-        image = truth[name]
+    for file, name in matched.items():
+        image = images[name]
         boxes = np.concatenate([image.ignore_regions, image.boxes[image.crowd]])
-        if not np.isfinite(boxes).all():
-            raise DataError(
-                f"Annotations '{annotations}': an ignored region of '{name}' is not finite. Mend or remove it."
-            )
         boxes = np.clip(boxes / np.array([*image.size, *image.size]), 0, 1).astype(np.float32)
         boxes = boxes[(boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])]
         if len(boxes):
@@ -55,13 +57,14 @@ def disjoint(boxes: np.ndarray) -> np.ndarray:
     Returns:
         (K, 4) xyxy.
     """
-    parts: list[np.ndarray] = []
+    parts: np.ndarray = np.zeros((0, 4), boxes.dtype)
     for box in boxes:
+        meets = (np.maximum(parts[:, :2], box[:2]) < np.minimum(parts[:, 2:], box[2:])).all(1)
         rest = [box]
-        for taken in parts:
+        for taken in parts[meets]:
             rest = [piece for part in rest for piece in _subtract(part, taken)]
-        parts += rest
-    return np.array(parts, dtype=boxes.dtype).reshape(-1, 4)
+        parts = np.concatenate([parts, *(piece[None] for piece in rest)])
+    return parts
 
 
 def _subtract(box: np.ndarray, hole: np.ndarray) -> list[np.ndarray]:

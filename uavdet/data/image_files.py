@@ -13,6 +13,7 @@ from uavdet.data.annotations import AnnotatedImage
 from uavdet.errors import DataError
 
 _ORIENTATION_TAG = 274
+_DEPTHS = (np.uint8, np.uint16)  # OpenCV would write others as 8 bits, cut off at 255
 _WRITING = {
     ".jpg": [cv2.IMWRITE_JPEG_QUALITY, 98],
     ".jpeg": [cv2.IMWRITE_JPEG_QUALITY, 98],
@@ -37,14 +38,21 @@ class ImageWriter:
         """Write an image to a new file.
 
         Raises:
-            DataError: It cannot be read or written, or its crop is no part of it.
+            DataError: It cannot be read or written, the file is there already, its crop is no part of it, or it is to
+                be cut and has neither 8 nor 16 bits.
         """
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
             if image.crop is not None:
                 self._write_crop(image, target)
             elif not self.link or not self._try_link(image.file, target):
-                shutil.copyfile(image.file, target)
+                _copy_new(image.file, target)
+        except FileExistsError:
+            raise DataError(
+                f"{image.file} cannot be written: this file system takes {target.name} for a name that is there "
+                "already, which mostly differs in capital letters alone. Rename one of the two images, or write "
+                "elsewhere: out=DIR."
+            ) from None
         except OSError as error:
             raise DataError(
                 f"{image.file} cannot be written to {target} ({error.strerror}). Make room for it."
@@ -53,6 +61,8 @@ class ImageWriter:
     def _try_link(self, file: Path, target: Path) -> bool:
         try:
             target.symlink_to(file.resolve())
+        except FileExistsError:
+            raise
         except OSError:  # a file system without links, or Windows without the right to make them
             self.link, self.refused = False, True
         return self.link
@@ -64,17 +74,28 @@ class ImageWriter:
             raise DataError(
                 f"{image.file}: the part {list(image.crop or ())} reaches over its border. Correct its entry."
             )
+        if pixels.dtype not in _DEPTHS:
+            raise DataError(
+                f"{image.file} has {pixels.dtype} pixels; a part of it can have 8 or 16 bits. Convert the image."
+            )
         part = pixels[top : top + height, left : left + width]
         done, encoded = cv2.imencode(target.suffix, part, _WRITING.get(target.suffix.lower(), []))
         if not done:
             raise DataError(f"{image.file}: a part of it cannot be written as {target.suffix}. Convert it to PNG.")
-        target.write_bytes(encoded.tobytes())
+        with target.open("xb") as stream:
+            stream.write(encoded.tobytes())
 
     def _decode(self, file: Path) -> np.ndarray:
         if self._decoded is None or self._decoded[0] != file:
             self._decoded = None  # before the next one is decoded: two of DOTA's largest are 5 GB
             self._decoded = (file, decode_upright(file))
         return self._decoded[1]
+
+
+def _copy_new(file: Path, target: Path) -> None:
+    """Copy a file to a new one; what is there already is never written over, nor what a link there leads to."""
+    with file.open("rb") as source, target.open("xb") as stream:
+        shutil.copyfileobj(source, stream)
 
 
 def decode_upright(file: Path) -> np.ndarray:

@@ -23,7 +23,8 @@ from uavdet.errors import DataError
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 _TOLERANCE = 0.01  # rounding of converters; anything further outside is a mistake
-_MIN_SIDE = 10
+MIN_SIDE = 10
+"""Pixels that an image must have each way."""
 _TRAILERS = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}
 _TRANSPOSED_ORIENTATIONS = {5, 6, 7, 8}
 _ORIENTATION_TAG = 274
@@ -109,8 +110,8 @@ def read_image_shape(image: Path) -> tuple[int, int]:
         raise ValueError(f"is not a readable image ({type(error).__name__})") from error
     if kind in _TRAILERS and _TRAILERS[kind] not in _tail(image):
         raise ValueError("is truncated")
-    if min(width, height) < _MIN_SIDE:
-        raise ValueError(f"is {width}x{height} pixels; at least {_MIN_SIDE}x{_MIN_SIDE} are needed")
+    if min(width, height) < MIN_SIDE:
+        raise ValueError(f"is {width}x{height} pixels; at least {MIN_SIDE}x{MIN_SIDE} are needed")
     return (width, height) if orientation in _TRANSPOSED_ORIENTATIONS else (height, width)
 
 
@@ -159,8 +160,28 @@ def parse_label_rows(text: str, nc: int) -> tuple[np.ndarray, int]:
 
 
 def _parse_row(fields: list[str], nc: int) -> tuple[float, ...]:
+    category, corners = parse_label_row(fields, nc)
+    left, top, right, bottom = np.clip(corners, 0, 1)
+    if right <= left or bottom <= top:
+        raise ValueError("the box has no area inside the image")
+    return category, (left + right) / 2, (top + bottom) / 2, right - left, bottom - top
+
+
+def parse_label_row(fields: list[str], nc: int) -> tuple[int, tuple[float, float, float, float]]:
+    """Parse a row of a YOLO label file.
+
+    Args:
+        fields: `class cx cy w h`, normalised, or a class and a polygon (x y, ...), of which the box is taken.
+        nc: Number of classes.
+
+    Returns:
+        The class, and the box's left, top, right and bottom as they stand there, which may lie beyond the image.
+
+    Raises:
+        ValueError: The row is malformed.
+    """
     try:
-        values = np.array([float(value) for value in fields])
+        values = np.array([read_number(value) for value in fields])
     except ValueError:
         raise ValueError(f"'{' '.join(fields)}' has a field that is no number") from None
     if len(values) != 5 and (len(values) < 7 or len(values) % 2 == 0):
@@ -173,10 +194,19 @@ def _parse_row(fields: list[str], nc: int) -> tuple[float, ...]:
     if coordinates.min() < -_TOLERANCE or coordinates.max() > 1 + _TOLERANCE:
         worst = coordinates[np.argmax(np.abs(coordinates - 0.5))]
         raise ValueError(f"coordinate {worst:g} outside [0, 1]; coordinates are divided by the image size")
-    left, top, right, bottom = np.clip(_corners(coordinates), 0, 1)
-    if right <= left or bottom <= top:
-        raise ValueError("the box has no area inside the image")
-    return category, (left + right) / 2, (top + bottom) / 2, right - left, bottom - top
+    left, top, right, bottom = map(float, _corners(coordinates))
+    return int(category), (left, top, right, bottom)
+
+
+def read_number(text: str) -> float:
+    """Return the number that a text is; unlike in Python's source, `1_0` is none.
+
+    Raises:
+        ValueError: It is none.
+    """
+    if "_" in text:
+        raise ValueError(f"'{text}' is no number")
+    return float(text)
 
 
 def _corners(coordinates: np.ndarray) -> tuple[float, float, float, float]:
@@ -228,9 +258,9 @@ def _cache_file(images: list[Path], nc: int) -> Path:
         for file in (path, label_file(path)):
             try:
                 state = file.stat()
-                digest.update(f"{file} {state.st_size} {state.st_mtime_ns}\n".encode())
+                digest.update(os.fsencode(file) + f" {state.st_size} {state.st_mtime_ns}\n".encode())
             except OSError:
-                digest.update(f"{file} -\n".encode())
+                digest.update(os.fsencode(file) + b" -\n")
     folder = (
         os.environ.get("UAVDET_CACHE") or Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "uavdet"
     )

@@ -26,6 +26,8 @@ from uavdet.evaluation.protocol import Protocol, Score, find_protocols
 from uavdet.evaluation.truth import (
     GroundTruth,
     ImageDetections,
+    check_boxes,
+    check_sizes,
     read_coco_truth,
     restrict_truth,
     select_images,
@@ -146,20 +148,20 @@ class ProtocolScoring(_Validator):
                 self.detections.update(part)
 
     def get_stats(self) -> dict[str, Any]:
-        """Return Ultralytics' metrics, those of the protocols, and the fitness: the first protocol's AP."""
+        """Return Ultralytics' metrics, those of the protocols, and the fitness: the first protocol's headline."""
         # Ultralytics' AP by size is in pixels of the network input, and zero here
         stats = {key: value for key, value in super().get_stats().items() if not key.startswith("metrics/mAP_")}
         self.scored, names = self.ground_truth()
         self.found = {names[file]: found for file, found in self.detections.items()}
         self.files = {name: Path(file) for file, name in names.items()}
         self.scores = [protocol.score(self.scored, self.found) for protocol in self.protocols]
-        self.scores = [as_printed(score, stats) if score.protocol == "ultralytics" else score for score in self.scores]
+        self.scores = [as_printed(s, self.metrics) if s.protocol == "ultralytics" else s for s in self.scores]
         if self.args.save_json:
             text = json.dumps(coco_results(self.scored, self.found))
             (self.save_dir / "predictions.json").write_text(text, encoding="utf-8")
         for score in self.scores:
             stats.update(score.as_row())
-        stats["fitness"] = max(self.scores[0].as_row()[f"{self.scores[0].protocol}/AP"], 0.0)
+        stats["fitness"] = max(self.scores[0].headline, 0.0)
         return stats
 
     def ground_truth(self) -> tuple[GroundTruth, dict[str, str]]:
@@ -174,8 +176,11 @@ class ProtocolScoring(_Validator):
             return truth_from_labels(labels, names), dict(zip(files, files, strict=True))
         if self.truth is None:
             truth = read_coco_truth(annotations, self.data.get("label_names") or names)
+            check_boxes(truth, annotations)
             self.truth = restrict_truth(truth, self.args.classes, bool(self.args.single_cls))
-        return select_images(self.truth, files, annotations)
+        selected, annotated = select_images(self.truth, files, annotations)
+        check_sizes(selected, {annotated[label["im_file"]]: label["shape"] for label in labels}, annotations)
+        return selected, annotated
 
     def print_results(self) -> None:
         """Print Ultralytics' table, and while a model trains one line of the protocols."""
@@ -185,10 +190,18 @@ class ProtocolScoring(_Validator):
             LOGGER.info(f"protocol {score.protocol}, original pixels: {row}")
 
 
-def as_printed(score: Score, stats: dict[str, Any]) -> Score:
-    """Return a score by Ultralytics' protocol with the numbers that its own validator printed."""
-    keys = {"P": "precision(B)", "R": "recall(B)", "AP50": "mAP50(B)", "AP": "mAP50-95(B)"}
-    return replace(score, metrics={name: float(stats[f"metrics/{key}"]) for name, key in keys.items()})
+def as_printed(score: Score, metrics: Any) -> Score:
+    """Return a score by Ultralytics' protocol with the numbers that its own validator printed.
+
+    Args:
+        score: By our computation, from boxes that are clipped to the image.
+        metrics: The validator's `DetMetrics`.
+    """
+    keys = ("P", "R", "AP50", "AP")
+    rows = {metrics.names[int(c)]: metrics.class_result(row) for row, c in enumerate(metrics.ap_class_index)}
+    per_class = {name: dict(zip(keys, map(float, values), strict=True)) for name, values in rows.items()}
+    printed = dict(zip(keys, map(float, metrics.mean_results()), strict=True))
+    return replace(score, metrics=printed, per_class=per_class)
 
 
 class StretchValidator(ProtocolScoring, RTDETRValidator):

@@ -81,7 +81,7 @@ def flatten_objects(truth: GroundTruth, *, regions_as_crowd: bool = False) -> Ob
         image = np.concatenate([image, np.repeat(owner, count)])
         category = np.concatenate([category, np.tile(np.arange(count), len(regions))])
         boxes = np.concatenate([boxes, np.repeat(regions, count, axis=0)])
-        areas = np.concatenate([areas, np.repeat((regions[:, 2:] - regions[:, :2]).prod(1), count)])
+        areas = np.concatenate([areas, np.repeat(box_sides(regions).prod(1), count)])
         crowd = np.concatenate([crowd, np.ones(count * len(regions), dtype=bool)])
     return ObjectArrays(image, category, *_edges(boxes), areas, crowd)
 
@@ -156,7 +156,17 @@ def _join(parts: list[np.ndarray], dtype: type, width: int | None = None) -> np.
     return np.concatenate([empty, *(part for part in parts if len(part))], dtype=dtype, casting="unsafe")
 
 
+def box_sides(boxes: np.ndarray) -> np.ndarray:
+    """Return the width and height (N, 2) of xyxy boxes (N, 4) as their files have them.
+
+    Files hold x and width with few decimals, and (x + width) - x is no longer exactly that width: an object of 8 by 8
+    pixels would leave its size range. Rounded to a billionth of a pixel it is.
+    """
+    sides: np.ndarray = (boxes[:, 2:] - boxes[:, :2]).round(9)
+    return sides
+
+
 def _edges(boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return boxes as pycocotools sees them, which computes with (x, y, width, height), and their sizes."""
-    sides = boxes[:, 2:] - boxes[:, :2]
+    sides = box_sides(boxes)
     return np.concatenate([boxes[:, :2], boxes[:, :2] + sides], axis=1), sides.prod(1)

@@ -36,6 +36,12 @@ class Score:
     per_class: dict[str, dict[str, float]] = field(default_factory=dict)
     rules: str = ""
 
+    @property
+    def headline(self) -> float:
+        """The number by which models are ranked: AP, or the first one of a protocol that has no AP; -1 for NaN."""
+        row = self.as_row()
+        return row.get(f"{self.protocol}/AP", next(iter(row.values())))
+
     def as_row(self) -> dict[str, float]:
         """Return the numbers as `protocol/metric`, as results.csv names them; NaN becomes -1, as in COCO's tools."""
         return {f"{self.protocol}/{name}": -1.0 if np.isnan(v) else float(v) for name, v in self.metrics.items()}
@@ -83,9 +89,11 @@ def find_protocols(names: Iterable[str]) -> list[Protocol]:
     """Return the protocols that `protocol=` names.
 
     Raises:
-        UsageError: One is unknown; the message lists those that exist.
+        UsageError: None is named, or one is unknown; the message lists those that exist.
     """
-    known = available_protocols()
+    known, names = available_protocols(), list(names)
+    if not names:
+        raise UsageError(f"No protocol was given. Known: {', '.join(known)}. Give one: protocol=coco.")
     for name in names:
         if name not in known:
             raise UsageError(f"Unknown protocol '{name}'.{suggest_name(name, known)} Known: {', '.join(known)}.")

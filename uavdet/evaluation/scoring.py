@@ -16,6 +16,7 @@ from uavdet.evaluation.report import protocol_table, write_report
 from uavdet.evaluation.truth import (
     GroundTruth,
     ImageDetections,
+    check_boxes,
     read_coco_truth,
     select_images,
     truth_from_labels,
@@ -52,6 +53,7 @@ def read_truth(data: DataConfig, split: str) -> tuple[GroundTruth, dict[str, Pat
     images = list_images(data.require(split))
     if split in data.annotations:
         truth = read_coco_truth(data.annotations[split], data.names)
+        check_boxes(truth, data.annotations[split])
         selected, names = select_images(truth, [str(image) for image in images], data.annotations[split])
         return selected, {name: Path(file) for file, name in names.items()}
     labels = read_split(images, data.nc)
@@ -78,6 +80,6 @@ def crowding_warning(truth: GroundTruth, limit: int, setting: str) -> str | None
     if p99 <= limit:
         return None
     return (
-        f"1 in 100 images has more than {p99:.0f} objects (the fullest {truth.counts.max()}), but an image gets at "
+        f"1 in 100 images has {p99:.0f} objects or more (the fullest {truth.counts.max()}), but an image gets at "
         f"most {limit} detections: recall is bounded by that. Give {setting}={int(np.ceil(p99 * 1.2 / 100) * 100)}."
     )

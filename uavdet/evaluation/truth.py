@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import Any
@@ -18,7 +18,7 @@ class ImageTruth:
     """The annotated objects of one image.
 
     Attributes:
-        name: The image's file name as annotated, or its path.
+        name: The image's file name as annotated, with forward slashes and without `./`, or its path.
         size: (width, height) in pixels.
         boxes: (N, 4) xyxy in pixels.
         classes: (N,) class ids.
@@ -77,53 +77,147 @@ def read_coco_truth(file: str | Path, names: dict[int, str]) -> GroundTruth:
         names: Class id to class name, of the dataset.
 
     Raises:
-        DataError: The file is missing or malformed, or a category is not among `names`.
+        DataError: The file is missing or malformed, an id or a name stands twice, or a category is not among `names`.
+            Whether boxes are finite is for `check_boxes`.
     """
     file = Path(file)
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-        images = {image["id"]: image for image in content["images"]}
-        categories = {category["id"]: str(category["name"]) for category in content["categories"]}
+        images, categories = list(content["images"]), list(content["categories"])
+        _refuse_repeated(file, "images", "id", [image["id"] for image in images])
+        _refuse_repeated(file, "images", "file_name", [image["file_name"] for image in images])
+        _refuse_repeated(file, "categories", "id", [category["id"] for category in categories])
+        _refuse_repeated(file, "categories", "name", [category["name"] for category in categories])
+        class_names = {category["id"]: str(category["name"]) for category in categories}
     except FileNotFoundError:
         raise DataError(f"Annotations '{file}' do not exist. Correct annotations: in the dataset YAML.") from None
     except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError) as error:
         raise DataError(f"Annotations '{file}' are no COCO JSON ({type(error).__name__}: {error}).") from error
     ids = {name: index for index, name in names.items()}
-    unknown = [name for name in categories.values() if name not in ids]
+    unknown = [name for name in class_names.values() if name not in ids]
     if unknown:
         raise DataError(f"Annotations '{file}' have the category '{unknown[0]}', which names: does not list.")
-    rows: dict[Any, list[dict[str, Any]]] = {key: [] for key in images}
-    regions: dict[Any, list[Any]] = {key: [] for key in images}
+    classes = {category: ids[name] for category, name in class_names.items()}
+    rows = _rows_by_image(file, images, content, "annotations", classes)
+    regions = _rows_by_image(file, images, content, "ignore_regions")
     try:
-        for annotation in content.get("annotations", []):
-            rows[annotation["image_id"]].append(annotation)
-        for region in content.get("ignore_regions", []):
-            regions[region["image_id"]].append(region["bbox"])
-        truths = [_image_truth(images[key], rows[key], regions[key], categories, ids) for key in images]
+        truths = [_image_truth(image, rows[image["id"]], regions[image["id"]], classes) for image in images]
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"Annotations '{file}': an entry is malformed ({type(error).__name__}: {error}).") from error
-    return GroundTruth(truths, names, {ids[name]: category for category, name in categories.items()})
+    return GroundTruth(truths, names, {index: category for category, index in classes.items()})
+
+
+def _refuse_repeated(file: Path, part: str, key: str, values: list[Any]) -> None:
+    """Refuse two images or categories of one id or name: which of them an annotation means cannot be known."""
+    if len(set(values)) < len(values):
+        twice = next(value for value in values if values.count(value) > 1)
+        raise DataError(f"Annotations '{file}': two {part} have the {key} {twice!r}. Give each its own.")
+
+
+def _rows_by_image(
+    file: Path, images: list[dict[str, Any]], content: dict[str, Any], part: str, classes: dict[Any, int] | None = None
+) -> dict[Any, list[dict[str, Any]]]:
+    """Return the annotations or ignore regions of each image by its id, each with a bbox of four numbers.
+
+    Raises:
+        DataError: One has another bbox, or an image or a category that is not listed; its place in the file, counted
+            from 1, is named.
+    """
+    found: dict[Any, list[dict[str, Any]]] = {image["id"]: [] for image in images}
+    entries = content.get(part, [])
+    if not isinstance(entries, list):
+        raise DataError(f"Annotations '{file}' are no COCO JSON ({part} is no list).")
+    for number, row in enumerate(entries, start=1):
+        if problem := _find_problem(row, found, classes):
+            raise DataError(f"Annotations '{file}': {part} entry {number} {problem}. Mend or remove it.")
+        found[row["image_id"]].append(row)
+    return found
+
+
+def _find_problem(row: Any, images: Mapping[Any, Any], classes: Mapping[Any, int] | None) -> str:
+    """Return what is wrong with an annotation or an ignore region; '' for nothing."""
+    keys = ["image_id", "bbox"] if classes is None else ["image_id", "category_id", "bbox"]
+    if not isinstance(row, dict):
+        return f"is {row!r}, no mapping"
+    if missing := [key for key in keys if key not in row]:
+        return f"has no {missing[0]}"
+    box = row["bbox"]
+    if not isinstance(box, list) or len(box) != 4 or not all(isinstance(value, (int, float)) for value in box):
+        return f"has the bbox {box!r}, which is not [x, y, width, height] in pixels"
+    if not _is_key(row["image_id"], images):
+        return f"has the image_id {row['image_id']!r}, which no image has"
+    if classes is not None and not _is_key(row["category_id"], classes):
+        return f"has the category_id {row['category_id']!r}, which no category has"
+    return ""
+
+
+def _is_key(value: Any, known: Mapping[Any, Any]) -> bool:
+    return isinstance(value, Hashable) and value in known
 
 
 def _image_truth(
     image: dict[str, Any],
     annotations: list[dict[str, Any]],
-    regions: list[Any],
-    categories: dict[Any, str],
-    ids: dict[str, int],
+    regions: list[dict[str, Any]],
+    classes: dict[Any, int],
 ) -> ImageTruth:
     boxes = np.array([a["bbox"] for a in annotations], dtype=np.float64).reshape(-1, 4)
+    areas = [a["bbox"][2] * a["bbox"][3] if a.get("area") is None else a["area"] for a in annotations]
     return ImageTruth(
-        name=str(image["file_name"]),
+        name=str(PurePath(str(image["file_name"]).replace("\\", "/"))),
         size=(int(image["width"]), int(image["height"])),
         boxes=_xywh_to_xyxy(boxes),
-        classes=np.array([ids[categories[a["category_id"]]] for a in annotations], dtype=np.int64),
-        areas=np.array([a.get("area", a["bbox"][2] * a["bbox"][3]) for a in annotations], dtype=np.float64),
+        classes=np.array([classes[a["category_id"]] for a in annotations], dtype=np.int64),
+        areas=np.array(areas, dtype=np.float64),
         crowd=np.array([bool(a.get("iscrowd", 0)) for a in annotations], dtype=bool),
-        ignore_regions=_xywh_to_xyxy(np.array(regions, dtype=np.float64).reshape(-1, 4)),
+        ignore_regions=_xywh_to_xyxy(np.array([r["bbox"] for r in regions], dtype=np.float64).reshape(-1, 4)),
         image_id=image["id"],
         dense=bool(image.get("dense", False)),
     )
+
+
+def check_boxes(truth: GroundTruth, origin: str | Path) -> None:
+    """Check that everything annotated can be scored.
+
+    Args:
+        truth: The annotated images.
+        origin: The file that the truth was read from, for the message.
+
+    Raises:
+        DataError: A box or an area is not finite, or a side is negative; the message names the image and the object.
+    """
+    for image in truth.images:
+        for what, boxes in (("object", image.boxes), ("ignore region", image.ignore_regions)):
+            bad = ~np.isfinite(boxes).all(1) | (boxes[:, 2:] < boxes[:, :2]).any(1)
+            if what == "object":
+                bad |= ~np.isfinite(image.areas)
+            if bad.any():
+                raise DataError(
+                    f"Annotations '{origin}': {what} {int(np.argmax(bad)) + 1} of '{image.name}' has a box or an area "
+                    "that is not finite, or a negative side. Boxes are [x, y, width, height]. Mend or remove it."
+                )
+
+
+def check_sizes(truth: GroundTruth, shapes: Mapping[str, tuple[int, int]], origin: str | Path) -> None:
+    """Check that images have the sizes that their annotations name: boxes in pixels fit no other size.
+
+    Args:
+        truth: The annotated images.
+        shapes: (height, width) of image files after EXIF rotation, by annotated name.
+        origin: The file that the truth was read from, for the message.
+
+    Raises:
+        DataError: An image has another size.
+    """
+    for image in truth.images:
+        height, width = shapes.get(image.name, image.size[::-1])
+        if image.size != (width, height):
+            given = "x".join(map(str, image.size))
+            raise DataError(
+                f"Annotations '{origin}' give '{image.name}' {given} pixels, the image has {width}x{height} after EXIF "
+                "rotation. Boxes are in pixels of the image as it is shown: give the image that was annotated, or "
+                "correct annotations: in the dataset YAML."
+            )
 
 
 def _xywh_to_xyxy(boxes: np.ndarray) -> np.ndarray:
@@ -184,16 +278,21 @@ def select_images(truth: GroundTruth, files: list[str], origin: str | Path) -> t
         origin: The file that the truth was read from, for the message.
 
     Raises:
-        DataError: A file is not annotated.
+        DataError: A file is not annotated, or two files have one name in the annotations.
     """
     found = match_names(files, [image.name for image in truth.images])
     if len(found) < len(files):
         lost = min(set(files) - found.keys())
         raise DataError(
             f"Annotations '{origin}' do not list {len(files) - len(found)} of {len(files)} images, such as "
-            f"{lost}. Correct annotations: in the dataset YAML, or remove it to score by the label files."
+            f"{lost}. Correct annotations: in the dataset YAML, or remove it to go by the label files alone."
         )
-    used = set(found.values())
+    used: dict[str, str] = {}
+    for file, name in found.items():
+        if used.setdefault(name, file) != file:
+            raise DataError(
+                f"Annotations '{origin}' list '{name}' once for {used[name]} and {file}. Add their folders to it."
+            )
     return replace(truth, images=[image for image in truth.images if image.name in used]), found
 
 
@@ -207,14 +306,14 @@ def match_names(files: Iterable[str], names: Iterable[str]) -> dict[str, str]:
     Returns:
         File to name, for the files that are annotated; the name with the most folders in common wins.
     """
-    by_base: dict[str, list[PurePath]] = {}
+    by_base: dict[str, list[tuple[tuple[str, ...], str]]] = {}
     for name in names:
         path = PurePath(name)
-        by_base.setdefault(path.name, []).append(path)
+        by_base.setdefault(path.name, []).append((path.parts, name))
     found = {}
     for file in files:
         parts = PurePath(file).parts
-        fitting = [p for p in by_base.get(parts[-1], []) if parts[-len(p.parts) :] == p.parts]
+        fitting = [entry for entry in by_base.get(parts[-1], []) if parts[-len(entry[0]) :] == entry[0]]
         if fitting:
-            found[file] = str(max(fitting, key=lambda p: len(p.parts)))
+            found[file] = max(fitting, key=lambda entry: len(entry[0]))[1]
     return found

@@ -9,7 +9,7 @@ from pathlib import Path, PurePath
 import numpy as np
 
 from uavdet.errors import DataError
-from uavdet.evaluation.arrays import flatten_detections, flatten_objects
+from uavdet.evaluation.arrays import box_sides, flatten_detections, flatten_objects
 from uavdet.evaluation.coco import THRESHOLDS
 from uavdet.evaluation.matching import match_detections
 from uavdet.evaluation.precision import all_point_precision, count_hits
@@ -157,7 +157,7 @@ def covered_share(boxes: np.ndarray, image: ImageTruth) -> np.ndarray:
 
 def _whole_pixels(boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the corners (N, 2) and sides (N, 2) of boxes as whole numbers of at least 1."""
-    corner, side = boxes[:, :2], boxes[:, 2:] - boxes[:, :2]
+    corner, side = boxes[:, :2], box_sides(boxes)
     return np.maximum(np.floor(corner + 0.5), 1), np.maximum(np.floor(side + 0.5), 1)
 
 

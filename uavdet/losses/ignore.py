@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 _SHARE = 0.5
+_CHUNK = 32  # regions at a time: every cell of a feature map against hundreds of them would take gigabytes
 _EDGE = 1e-6  # regions are half-open; the right and the bottom border of the image belong to it
 
 
@@ -53,8 +54,11 @@ def in_ignored_region(boxes: Tensor, regions: Tensor | None) -> Tensor:
     side = boxes[..., 2:].clamp(min=0)
     top_left, bottom_right = ((boxes[..., :2] + sign * side / 2).clamp(0, 1) for sign in (-1, 1))
     centre = ((top_left + bottom_right) / 2).clamp(max=1 - _EDGE)
-    low, high = regions[:, None, :, :2], regions[:, None, :, 2:]
-    centred = ((centre >= low) & (centre < high)).all(-1).any(-1)
-    overlap = (torch.minimum(bottom_right, high) - torch.maximum(top_left, low)).clamp(min=0)
     area = (bottom_right - top_left).prod(-1).squeeze(-1)
-    return centred | ((area > 0) & (overlap.prod(-1).sum(-1) >= _SHARE * area))
+    centred, covered = torch.zeros_like(area, dtype=torch.bool), torch.zeros_like(area)
+    for some in regions.split(_CHUNK, 1):
+        low, high = some[:, None, :, :2], some[:, None, :, 2:]
+        centred |= ((centre >= low) & (centre < high)).all(-1).any(-1)
+        overlap = (torch.minimum(bottom_right, high) - torch.maximum(top_left, low)).clamp(min=0)
+        covered += overlap.prod(-1).sum(-1)
+    return centred | ((area > 0) & (covered >= _SHARE * area))

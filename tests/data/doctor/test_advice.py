@@ -179,3 +179,32 @@ def test_the_protocol_follows_sizes_counts_and_classes(given, protocol):
 @pytest.mark.parametrize(("value", "step", "expected"), [(0, 32, 0), (32, 32, 32), (32.01, 32, 64), (640.0, 32, 640)])
 def test_rounding_up(value, step, expected):
     assert round_up(value, step) == expected
+
+
+def test_a_larger_input_and_thumbdet_are_told_to_be_alternatives():
+    entries = {e.topic: e for e in advise(evidence(network=squares(*[9] * 10), long_side=2560.0))}
+    assert entries["image size"].action == "imgsz=864 in the place of 640"
+    assert entries["ThumbDet factor"].action.endswith(", in the place of another image size: one of the two")
+
+
+def test_queries_are_for_whole_images_where_tiles_are_advised():
+    large = {"network": squares(*[3] * 10), "original": squares(*[18] * 10), "long_side": 3840.0}
+    entries = {e.topic: e for e in advise(evidence(counts=np.full(50, 900), **large))}
+    assert "tiling" in entries
+    assert (
+        entries["queries"].action == "queries=1100 in the place of 300 for whole images; for tiles run doctor on them"
+    )
+    assert {e.topic: e for e in advise(evidence(**large))}["queries"].action == "keep 300"
+
+
+@pytest.mark.parametrize(
+    ("side", "long_side", "action"),
+    [
+        (30, 640.0, "keep imgsz=360,640"),
+        (9, 1920.0, "imgsz=512,864 in the place of 360,640"),  # 640 * 12 / 9 = 853.3, 864 * 9 / 16 = 486
+        (4, 4000.0, "cut the images by `uavdet convert tile=360,640 overlap=32`"),
+    ],
+)
+def test_inputs_that_are_no_squares_are_written_as_such(side, long_side, action):
+    advice = advise_resolution(evidence(network=squares(*[side] * 10), long_side=long_side, shape=(360 / 640, 1.0)))
+    assert advice.action == action

@@ -58,16 +58,16 @@ def test_every_difference_is_named(tmp_path):
     findings, _ = examine_annotations("val", file, NAMES, images, [labels(3), labels(1), labels(0)])
     told = {(finding.kind, finding.stops) for finding in findings}
     assert told == {
-        ("image size differs", False),
+        ("image size differs", True),
         ("numbers of objects differ", False),
-        ("bad box in annotations", True),
+        ("box outside in annotations", False),
         ("annotated image missing", False),
-        ("image not in annotations", False),
+        ("image not in annotations", True),
     }
     texts = "\n".join(map(str, findings))
     assert "image 'a.jpg' is 50x100 pixels there; the file is 100x50" in texts
     assert "image 'a.jpg' has 1 objects there, 3 in /data/labels/val/a.txt" in texts
-    assert "image 'b.jpg' has 1 boxes that are inverted" in texts
+    assert "image 'b.jpg' has 1 boxes without area inside the image" in texts
     assert "lists 'gone.jpg'" in texts
     assert "new.jpg is not among the images of" in texts
 
@@ -105,3 +105,24 @@ def test_covered_area_equals_that_of_a_pixel_mask():
             mask[top:bottom, left:right] = True
         assert covered_area(boxes.astype(float), (60, 40)) == mask.sum()
     assert covered_area(np.array([[np.nan, 0, 5, 5]]), (60, 40)) == 0
+
+
+@pytest.mark.parametrize(
+    ("boxes", "regions", "kind", "stops", "text"),
+    [
+        ([], [[1, 1, float("nan"), 5]], "bad box in annotations", True, "1 ignore regions that are inverted or not"),
+        ([[1, 1, -5, 5], [1, 1, 5, 5]], [], "bad box in annotations", True, "1 boxes that are inverted or not finite"),
+        ([[200, 1, 5, 5], [1, 1, 5, 5]], [], "box outside in annotations", False, "1 boxes without area inside"),
+    ],
+)
+def test_boxes_that_are_none_are_named(tmp_path, boxes, regions, kind, stops, text):
+    file = write(tmp_path, [("a.jpg", 100, 50)], [(0, box, 0) for box in boxes], [(0, region) for region in regions])
+    findings, _ = examine_annotations("val", file, NAMES, [image("a.jpg")], [labels(len(boxes))])
+    assert [(finding.kind, finding.stops) for finding in findings] == [(kind, stops)]
+    assert text in str(findings[0])
+
+
+@pytest.mark.parametrize(("split", "stops"), [("train", False), ("val", True)])
+def test_an_image_without_annotations_stops_scoring_alone(tmp_path, split, stops):
+    findings, _ = examine_annotations(split, write(tmp_path, []), NAMES, [image("a.jpg")], [labels(0)])
+    assert [(finding.kind, finding.stops) for finding in findings] == [("image not in annotations", stops)]

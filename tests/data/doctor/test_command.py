@@ -1,6 +1,8 @@
 """`uavdet doctor`: what it prints, writes and returns."""
 
 import json
+import os
+import sys
 
 import pytest
 
@@ -78,3 +80,13 @@ def test_a_missing_package_is_named(sound, monkeypatch, capsys):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert main(["doctor", f"data={sound}"]) == 6
     assert "opencv-python is not installed" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_names_that_are_no_utf8_are_written_with_escapes(sound, tmp_path, capsys):
+    for kind, suffix in (("images", ".jpg"), ("labels", ".txt")):
+        file = tmp_path / kind / "val" / f"c{suffix}"
+        file.rename(file.with_stem(os.fsdecode(b"\xff")))
+    assert main(["doctor", f"data={sound}", f"project={tmp_path / 'runs'}"]) == 0
+    assert "No problem was found." in capsys.readouterr().out
+    assert "val/\\udcff.jpg" in (tmp_path / "runs" / "doctor" / "doctor.html").read_text(encoding="utf-8")

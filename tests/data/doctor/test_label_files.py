@@ -28,7 +28,8 @@ def test_every_bad_row_is_named_and_the_others_are_kept(image):
     facts = labels(
         image,
         "0 .5 .5 .1 .1\n7 .5 .5 .1 .1\n\n0 .5 .5 .1\n1 .5 .5 -.2 .1\n1 .5 .5 .2 0\n0 300 200 40 30\n0 .5 nan .1 .1\n"
-        "1 .5 .5 .1 x\n1 .4 .4 .1 .1\n-1 .5 .5 .1 .1\n0.5 .5 .5 .1 .1\n0 -.3 .5 .1 .1\n",
+        "1 .5 .5 .1 x\n1 .4 .4 .1 .1\n-1 .5 .5 .1 .1\n0.5 .5 .5 .1 .1\n0 -.3 .5 .1 .1\n"
+        "0 .1 .1 .2 .1 .2 .2 .3\n",
     )
     assert [(line, kind) for line, kind, _ in facts.problems] == [
         (2, "unknown class"),
@@ -41,6 +42,7 @@ def test_every_bad_row_is_named_and_the_others_are_kept(image):
         (11, "unknown class"),
         (12, "unknown class"),
         (13, "box outside the image"),
+        (14, "malformed row"),
     ]
     assert facts.problems[0][2] == "class 7; the dataset YAML has classes 0 to 1"
     np.testing.assert_allclose(facts.rows, [[0, 0.5, 0.5, 0.1, 0.1], [1, 0.4, 0.4, 0.1, 0.1]], atol=1e-6)

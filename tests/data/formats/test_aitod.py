@@ -96,3 +96,14 @@ def test_bad_jsons_name_file_line_and_reason(tmp_path, old, new, message):
 def test_another_version_is_refused(tmp_path):
     with pytest.raises(DataError, match=r"not laid out as AI-TOD-v2.*aitodv2_.*Found: annotations/, images/"):
         aitod(tmp_path, version="aitod-v2").splits()
+
+
+def test_images_that_the_json_does_not_list_are_counted_in_folders_of_the_split(tmp_path):
+    dataset = aitod(tmp_path)
+    lonely = save_picture(tmp_path / "images" / "train" / "c.png")
+    assert len(list(dataset.read("train"))) == 2
+    assert dataset.drops.places == {("train", "image that the JSON does not list"): str(lonely)}
+    shared = aitod(tmp_path / "shared", images="images/trainval")
+    save_picture(tmp_path / "shared" / "images" / "trainval" / "of-val.png")
+    assert len(list(shared.read("train"))) == 2
+    assert len(shared.drops) == 0

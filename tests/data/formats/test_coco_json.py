@@ -112,6 +112,11 @@ def test_the_keys_of_hit_uav_are_understood(tmp_path):
         ("[1, 2.5, 3, 4]", "[1, 2.5, 3]", 7, r"bbox is \[1, 2.5, 3\]; it has 4 numbers"),
         ("[1, 2.5, 3, 4]", '[1, 2.5, "3", 4]', 7, "bbox is"),
         ("[1, 2.5, 3, 4]", "null", 7, "'bbox' is missing"),
+        ("[1, 2.5, 3, 4]", f"[1, 2.5, 3, {'9' * 400}]", 7, "bbox is"),
+        ('"area": 9.5', '"area": NaN', 7, "area is NaN; it is in square pixels"),
+        ('"area": 9.5', '"area": -1', 7, "area is -1"),
+        ('"area": 9.5', '"area": "12"', 7, 'area is "12"'),
+        ("[1, 2.5, 3, 4]", '[1, 2.5, 3, 4], "ignore": "0"', 7, 'ignore is "0"; it is 0 or 1'),
         ('"image_id": 7, "bbox": [0, 0, 10, 10]', '"image_id": 1, "bbox": [0, 0, 10, 10]', 13, r"ignore_regions\[0\]"),
         ('{"id": 5, "name": "airplane"}', '{"id": 0, "name": "airplane"}', 12, "category id 0 stands twice"),
         ('{"id": 5, "name": "airplane"}', '{"id": 5, "name": "rubbish"}', 12, "category name 'rubbish' stands twice"),
@@ -158,3 +163,17 @@ def test_a_list_of_images_alone_is_enough_where_nothing_is_annotated(tmp_path):
     file.write_text(json.dumps({"images": [{"id": 1, "file_name": "a.png"}]}))
     (image,) = CocoJson(file, annotated=False).read(lambda name: tmp_path / name)
     assert image.objects == []
+
+
+@pytest.mark.parametrize(
+    ("track", "read_as", "kept"), [("3", 3, {}), ('"c3"', None, {"track_id": "c3"}), ("null", None, {})]
+)
+def test_a_track_id_that_is_no_integer_is_kept_as_a_flag(tmp_path, track, read_as, kept):
+    save_picture(tmp_path / "a.png")
+    file = save_text(
+        tmp_path / "h.json",
+        '{"images": [{"file_name": "a.png", "id": 3}], "categories": [{"id": 0, "name": "car"}], "annotations": '
+        f'[{{"id": 1, "image_id": 3, "category_id": 0, "bbox": [1, 2, 3, 4], "track_id": {track}}}]}}',
+    )
+    (image,) = CocoJson(file).read(lambda name: tmp_path / name)
+    assert (image.objects[0].track_id, image.objects[0].flags) == (read_as, kept)

@@ -92,6 +92,7 @@ def test_archives_may_have_left_folders_in_images(tmp_path):
         ("1 2 3 4 5 6 7 8 plane", r"Ptrain\.txt line 1: 9 fields"),
         ("\n1 2 3 4 5 6 7 8 tennis court 0", "line 2: 11 fields"),
         ("1 2 3 4 5 6 7 x plane 0", "line 1: '1 2 3 4 5 6 7 x' are not 8 numbers"),
+        ("1 2 3 4 5 6 7 1_0 plane 0", "are not 8 numbers"),
         ("1 2 3 4 5 6 7 8 plane no", "difficult is 'no'"),
         ("1 2 3 4 5 6 7 8 plan 0", r"unknown class 'plan'.*Did you mean 'plane'"),
         ("1 2 3 4 5 6 7 8 container-crane 0", r"DOTA 1\.5 has it: give format=dota-v1\.5"),
@@ -119,8 +120,10 @@ def test_a_point_that_is_no_number_makes_a_box_that_is_none(tmp_path):
         (lambda d: save_text(d / "train/labelTxt/P9.txt", ""), r"P9\.txt has no image 'P9'"),
         (lambda d: (d / "train/images/Ptrain.png").unlink(), "has no image"),
         (lambda d: (d / "train/labelTxt/Ptrain.txt").write_bytes(b"\xff\xfe\xfa"), "no text in UTF-8"),
+        (lambda d: ((d / "train/labelTxt/Ptrain.txt").unlink(), (d / "train/labelTxt/Ptrain.txt").mkdir()),
+         r"Ptrain\.txt cannot be read"),
     ],
-)
+)  # fmt: skip
 def test_bad_folders_are_named(tmp_path, spoil, message):
     dataset = dota(tmp_path)
     spoil(tmp_path)

@@ -54,7 +54,7 @@ def test_files_without_their_other_half_are_named(tmp_path):
     with pytest.raises(DataError, match=r"b.jpg has no annotation file .*Annotations/b.xml"):
         list(find_format("hit-uav")(folder).read("test"))
     save_text(folder / "ImageSets" / "Main" / "test.txt", "a\nz\n")
-    with pytest.raises(DataError, match=r"test.txt lists z, of which JPEGImages has no image"):
+    with pytest.raises(DataError, match=r"test.txt line 2: z has no image in JPEGImages"):
         list(find_format("hit-uav")(folder).read("test"))
 
 

@@ -5,6 +5,8 @@ import json
 import pytest
 
 from tests.data.formats.pictures import save_picture, save_text
+from uavdet.data.config import load_data_config
+from uavdet.data.convert import convert
 from uavdet.data.formats.base import find_format
 from uavdet.errors import DataError
 
@@ -178,3 +180,20 @@ def test_images_must_be_there(tmp_path):
     save_picture(tmp_path / "train" / NAMES[0])
     with pytest.raises(DataError, match=r"line 4: .*train/labeled_dense_images/crowd\.jpg does not exist"):
         list(dataset.read("train"))
+
+
+def test_a_mark_that_is_text_is_refused(tmp_path):
+    dataset = tinyperson(tmp_path, WHOLE.replace('"uncertain": true', '"uncertain": "false"'))
+    with pytest.raises(DataError, match=r'line 13: annotations\[2\]: uncertain is "false"; it is 0 or 1'):
+        list(dataset.read("train"))
+
+
+def test_test_stands_for_val_in_the_dataset_yaml(tmp_path):
+    tinyperson(tmp_path / "in")
+    tinyperson(tmp_path / "in", name="annotations/task/tiny_set_test_all.json", images="test")
+    report = convert("tinyperson", tmp_path / "in", tmp_path / "out")
+    data = load_data_config(report.data)
+    assert list(report.splits) == ["train", "test"]
+    assert data.images["val"] == data.images["test"] == [tmp_path / "out" / "images" / "test"]
+    assert data.annotations["val"] == data.annotations["test"]
+    assert report.notes == ["TinyPerson has no val split; papers select on test, so val: in data.yaml is test."]

@@ -3,6 +3,7 @@
 import pytest
 
 from tests.data.formats.pictures import save_picture, save_text
+from uavdet.data.convert import convert
 from uavdet.data.formats.base import find_format
 from uavdet.errors import DataError, UsageError
 
@@ -47,6 +48,13 @@ def test_the_area_is_that_of_the_box_or_of_the_polygon(tmp_path, options, area):
     (entry,) = image.objects
     assert (entry.category, entry.box, entry.area) == ("rubbish", (1, 2, 10, 6), area)  # None: 60, the box's
     assert entry.flags["segmentation"] == [[1, 2, 11, 2, 11, 8]]
+
+
+def test_the_dataset_yaml_names_the_area_that_was_asked_for(tmp_path):
+    uavvaste(tmp_path / "in")
+    for area, command in (("polygon", "format=uavvaste area=polygon"), ("box", "format=uavvaste")):
+        report = convert("uavvaste", tmp_path / "in", tmp_path / area, area=area)
+        assert report.data.read_text().splitlines()[0] == f"# UAVVaste, converted: uavdet convert {command}"
 
 
 def test_another_area_is_refused(tmp_path):

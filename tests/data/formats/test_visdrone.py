@@ -85,6 +85,8 @@ def test_the_folders_of_the_release_are_its_splits(tmp_path):
         ("1,2,3,4,1,1,0,0,,", "9 fields"),
         ("1,2,3,4,0.87,1,-1,-1", "no integer"),
         ("1,2,3,nan,1,1,0,0", "no integer"),
+        ("1_0,2,3,4,1,1,0,0", "no integer"),
+        (f"{'9' * 400},2,3,4,1,1,0,0", "no integer"),
         ("1,2,3,4,1,12,0,0", "category 12. VisDrone has 0 to 11"),
         ("1,2,3,4,1,-1,0,0", "category -1"),
         ("1,2,3,4,2,1,0,0", "score 2"),

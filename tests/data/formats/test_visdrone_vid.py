@@ -81,3 +81,9 @@ def test_frames_have_numbers(folder):
 def test_a_wrong_folder_is_named(tmp_path):
     with pytest.raises(DataError, match="VisDrone2019-VID-"):
         find_format("visdrone-vid")(tmp_path).splits()
+
+
+def test_two_frames_of_one_number_are_refused(folder):
+    save_picture(folder / "VisDrone2019-VID-val" / "sequences" / "uav01_v" / "1.png")
+    with pytest.raises(DataError, match=r"1\.png has the frame number of 0000001\.jpg"):
+        read(folder)

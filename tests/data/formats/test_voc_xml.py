@@ -91,6 +91,9 @@ def test_a_box_that_is_none_is_returned_as_it_stands(tmp_path, box, read):
         (f"<annotation><object><name>a</name><difficult>maybe</difficult>{BOX}</object></annotation>",
          "line 1: <difficult> is 'maybe'"),
         ("<annotation><size>\n<width>wide</width><height>9</height></size></annotation>", "line 2: <width> is 'wide'"),
+        ("<annotation>\n<size><width>inf</width><height>9</height></size></annotation>", "2: <size> is not finite"),
+        (f"<annotation><object><name>a</name>{BOX.replace('<xmax>4', '<xmax>1_0')}</object></annotation>",
+         "<xmax> is '1_0', no number"),
     ],
 )  # fmt: skip
 def test_bad_files_name_file_line_and_reason(tmp_path, text, message):

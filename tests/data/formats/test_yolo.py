@@ -3,8 +3,9 @@
 import pytest
 
 from tests.data.formats.pictures import save_picture, save_text
+from uavdet.data.convert import convert
 from uavdet.data.formats.base import find_format
-from uavdet.errors import ConfigError, DataError
+from uavdet.errors import ConfigError, DataError, UsageError
 
 
 @pytest.fixture
@@ -75,3 +76,62 @@ def test_wrong_folders_are_named(folder, tmp_path):
     save_text(folder / "data.yaml", "val: nowhere\nnames: [car]\n")
     with pytest.raises(ConfigError, match="nowhere, which does not exist"):
         list(find_format("yolo")(folder).read("val"))
+
+
+def test_boxes_beyond_the_border_and_polygons_are_kept(folder):
+    save_text(folder / "labels" / "val" / "a.txt", "0 .1 .1 .3 .3\n1 .1 .1 .5 .1 .5 .6\n")
+    first = next(iter(find_format("yolo")(folder).read("val")))
+    # (0.1 - 0.15) * 40, (0.1 - 0.15) * 20, 0.3 * 40, 0.3 * 20
+    assert [o.box for o in first.objects] == [(-2.0, -1.0, 12.0, 6.0), (4.0, 2.0, 16.0, 10.0)]
+    assert [o.flags for o in first.objects] == [{}, {"polygon": [4.0, 2.0, 20.0, 2.0, 20.0, 12.0]}]
+    assert first.objects[1].origin == f"{folder / 'labels' / 'val' / 'a.txt'} line 2"
+
+
+def test_what_is_left_out_names_its_line(folder):
+    file = save_text(folder / "labels" / "val" / "a.txt", "1 .5 .5 .25 .5\n\n1 .50 .5 .25 .5\n")
+    reader = find_format("yolo")(folder)
+    assert len(next(iter(reader.read("val"))).objects) == 1
+    assert reader.drops.places == {("val", "label row that stands twice"): f"{file} line 3"}
+
+
+def test_images_without_label_files_are_noted(folder):
+    reader = find_format("yolo")(folder)
+    assert reader.notes() == []
+    list(reader.read("val"))
+    assert reader.notes() == ["val: 1 x image without a label file: background."]
+
+
+def test_ignored_regions_of_a_coco_json_are_counted(folder):
+    save_text(
+        folder / "val.json",
+        '{"images": [{"id": 1, "file_name": "a.png"}], "categories": [{"id": 1, "name": "car"}],\n"annotations": [\n'
+        '{"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 1, 5, 5], "iscrowd": 1},\n'
+        '{"id": 2, "image_id": 1, "category_id": 1, "bbox": [1, 1, 5, 5], "iscrowd": 0}],\n'
+        '"ignore_regions": [{"image_id": 1, "bbox": [1, 1, 5, 5]}]}',
+    )
+    save_text(folder / "data.yaml", "val: images/val\nannotations: {val: val.json}\nnames: {0: car, 1: person}\n")
+    reader = find_format("yolo")(folder)
+    list(reader.read("val"))
+    assert reader.drops.counts == {("val", "ignored region of the COCO JSON"): 2}
+    assert reader.drops.places["val", "ignored region of the COCO JSON"] == f"{folder / 'val.json'} ignore_regions[0]"
+    assert reader.notes()[-1].endswith("format=coco reads them.")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"car\ncar\n", "classes.txt line 2: the class 'car' stands twice"),
+        (b"car\n\nperson\n", "classes.txt line 2 is empty"),
+        (b"car\xe9\n", "classes.txt is no text in UTF-8"),
+    ],
+)
+def test_bad_class_lists_are_refused(folder, text, message):
+    (folder / "data.yaml").unlink()
+    (folder / "classes.txt").write_bytes(text)
+    with pytest.raises(DataError, match=message):
+        find_format("yolo")(folder).class_names()
+
+
+def test_nothing_is_written_between_images_that_are_read(folder):
+    with pytest.raises(UsageError, match="lies inside the source"):
+        convert("yolo", folder / "data.yaml", folder / "images" / "val" / "new")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -43,6 +43,7 @@ LEAKED_SHARE = 0.01
 DENSE_OBJECTS = 100
 """Objects an image beyond which COCO's 100 detections cannot all be hits."""
 _LISTED_CLASSES = 6
+_TILING = "tiling"
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,7 @@ class Evidence:
         network: (N, 2) the same in pixels of the network's input.
         long_side: Median longer side of the images in pixels.
         imgsz: Longer side of the network's input in pixels.
+        shape: (height, width) of that input over its longer side.
         queries: Queries of the model, or None for one without.
         class_objects: Objects of each class in training; empty where there is no training split.
         unlabelled: (images without a label file, images) of the training split.
@@ -92,20 +94,44 @@ class Evidence:
     class_objects: Mapping[str, int]
     unlabelled: tuple[int, int] = (0, 0)
     leaked: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    shape: tuple[float, float] = (1.0, 1.0)
+
+    def write_size(self, longer: int, step: int = SIZE_STEP) -> str:
+        """Return an input of this longer side as `imgsz=` takes it: "640", or "height,width" of multiples of `step`."""
+        if longer == self.imgsz:
+            height, width = (round(longer * share) for share in self.shape)
+        else:
+            height, width = (round_up(longer * share, step) for share in self.shape)
+        return str(width) if height == width else f"{height},{width}"
 
 
 def advise(evidence: Evidence) -> list[Advice]:
     """Return all advice, that with something to do first; where there is none, the last entries say why not."""
+    size = advise_resolution(evidence)
     found = [
-        advise_queries(evidence),
-        advise_resolution(evidence),
-        advise_thumbdet(evidence),
+        _for_whole_images(advise_queries(evidence), size),
+        size,
+        _as_alternative(advise_thumbdet(evidence), size),
         advise_classes(evidence),
         *advise_splits(evidence),
         advise_labels(evidence),
         advise_protocol(evidence),
     ]
     return sorted((entry for entry in found if entry is not None), key=lambda entry: not entry.change)
+
+
+def _for_whole_images(queries: Advice | None, size: Advice | None) -> Advice | None:
+    """Say of advice on queries that it is not for tiles, where these are advised, too: they show fewer objects."""
+    if queries is None or size is None or size.topic != _TILING or not queries.change:
+        return queries
+    return replace(queries, action=f"{queries.action} for whole images; for tiles run doctor on them")
+
+
+def _as_alternative(thumbdet: Advice | None, size: Advice | None) -> Advice | None:
+    """Say of ThumbDet, whose trunk keeps its input, that it is in the place of a larger input or of tiles."""
+    if thumbdet is None or size is None or not (thumbdet.change and size.change):
+        return thumbdet
+    return replace(thumbdet, action=f"{thumbdet.action}, in the place of another {size.topic}: one of the two")
 
 
 def round_up(value: float, step: int) -> int:
@@ -137,9 +163,10 @@ def advise_resolution(evidence: Evidence) -> Advice | None:
         return None
     side, imgsz = _median_side(evidence.network), evidence.imgsz
     tiny = float((evidence.network.prod(1) < TINY_PIXELS**2).mean())
-    numbers = f"the median object is {side:.1f} px and {tiny:.0%} of objects are under 16x16 px at {imgsz}"
+    given = evidence.write_size(imgsz)
+    numbers = f"the median object is {side:.1f} px and {tiny:.0%} of objects are under 16x16 px at {given}"
     if side >= TARGET_PIXELS or (side >= LOST_PIXELS and tiny <= TINY_SHARE):
-        return Advice("image size", f"keep imgsz={imgsz}", numbers, change=False)
+        return Advice("image size", f"keep imgsz={given}", numbers, change=False)
     needed = round_up(imgsz * TARGET_PIXELS / side, SIZE_STEP)
     limit = round_up(evidence.long_side, SIZE_STEP)
     if needed > LARGEST_GROWTH * imgsz and evidence.long_side > TILE_RATIO * imgsz:
@@ -149,16 +176,16 @@ def advise_resolution(evidence: Evidence) -> Advice | None:
         text = f"{numbers}, and the images hold no more detail ({evidence.long_side:.0f} px)"
         return Advice("image size", "keep it, and take a model with stride-4 detail (so-detr-*)", text)
     gain = f"{numbers}; there it is {side * advised / imgsz:.1f} px, at {(advised / imgsz) ** 2:.1f} times the compute"
-    return Advice("image size", f"imgsz={advised} in the place of {imgsz}", gain)
+    return Advice("image size", f"imgsz={evidence.write_size(advised)} in the place of {given}", gain)
 
 
 def _advise_tiles(evidence: Evidence, numbers: str, needed: int) -> Advice:
     longer = float(np.percentile(evidence.original.max(1), TILE_OVERLAP_PERCENTAGE))
-    overlap = min(round_up(longer, SIZE_STEP), evidence.imgsz // 2)
+    overlap = min(round_up(longer, SIZE_STEP), int(evidence.imgsz * min(evidence.shape)) // 2)
     return Advice(
-        "tiling",
-        f"cut the images by `uavdet convert tile={evidence.imgsz} overlap={overlap}`",
-        f"{numbers}; {TARGET_PIXELS:.0f} px would take imgsz={needed}, while the images are "
+        _TILING,
+        f"cut the images by `uavdet convert tile={evidence.write_size(evidence.imgsz)} overlap={overlap}`",
+        f"{numbers}; {TARGET_PIXELS:.0f} px would take imgsz={evidence.write_size(needed)}, while the images are "
         f"{evidence.long_side:.0f} px and show it at {_median_side(evidence.original):.1f} px",
     )
 
@@ -177,22 +204,23 @@ def advise_thumbdet(evidence: Evidence) -> Advice | None:
     if evidence.queries is None or not len(evidence.network):
         return None
     ratio, imgsz = evidence.long_side / evidence.imgsz, evidence.imgsz
+    given = evidence.write_size(imgsz)
     factor = next((factor for factor in THUMBDET_FACTORS if ratio >= factor), None)
     if factor is None:
-        size = f"the images ({evidence.long_side:.0f} px) are {ratio:.1f} times the input of {imgsz}; it pays from 2"
+        size = f"the images ({evidence.long_side:.0f} px) are {ratio:.1f} times the input of {given}; it pays from 2"
         return Advice("ThumbDet factor", "none", size, change=False)
     sides = np.sqrt(evidence.network.prod(1))
     kept, small = float((sides >= LOST_PIXELS).mean()), float((sides < TINY_PIXELS).mean())
-    numbers = f"{kept:.0%} of objects keep {LOST_PIXELS:.0f} px at {imgsz} behind the down-sampler"
+    numbers = f"{kept:.0%} of objects keep {LOST_PIXELS:.0f} px at {given} behind the down-sampler"
     if kept < THUMBDET_KEPT:
         return Advice("ThumbDet factor", "none", f"only {numbers}; {THUMBDET_KEPT:.0%} should", change=False)
     if small < THUMBDET_SMALL_SHARE:
-        text = f"only {small:.0%} of objects are under 16x16 px at {imgsz}; it pays from {THUMBDET_SMALL_SHARE:.0%}"
+        text = f"only {small:.0%} of objects are under 16x16 px at {given}; it pays from {THUMBDET_SMALL_SHARE:.0%}"
         return Advice("ThumbDet factor", "none", text, change=False)
     step = SIZE_STEP * factor
-    source = round_up(imgsz * factor, step)
+    source = evidence.write_size(round_up(imgsz * factor, step), step)
     action = f"{factor}, with an input of {source} (a multiple of {step})"
-    return Advice("ThumbDet factor", action, f"the images are {ratio:.1f} times the input of {imgsz}, and {numbers}")
+    return Advice("ThumbDet factor", action, f"the images are {ratio:.1f} times the input of {given}, and {numbers}")
 
 
 def advise_classes(evidence: Evidence) -> Advice | None:

@@ -36,11 +36,12 @@ def examine_annotations(
         truth = read_coco_truth(file, names)
     except DataError as error:
         return [Finding(split, "annotations", "", str(error))], None
+    scored = split != "train"  # scoring refuses such an image; training takes it as one without ignore regions
     by_name = {image.name: image for image in truth.images}
     found = match_names([str(image.file) for image in images], by_name)
     pairs = [(image, label, found.get(str(image.file))) for image, label in zip(images, labels, strict=True)]
     findings = [
-        Finding(split, "image not in annotations", str(image.file), f"is not among the images of {file}", stops=False)
+        Finding(split, "image not in annotations", str(image.file), f"is not among the images of {file}", scored)
         for image, _, name in pairs
         if name is None
     ]
@@ -58,15 +59,30 @@ def _compare(split: str, file: Path, image: ImageFacts, label: LabelFacts, truth
     place = f"{file}, image '{truth.name}'"
     if not image.problem and image.size != truth.size:
         own, other = ("x".join(map(str, size)) for size in (image.size, truth.size))
-        yield Finding(split, "image size differs", place, f"is {other} pixels there; the file is {own}", stops=False)
+        yield Finding(split, "image size differs", place, f"is {other} pixels there; the file is {own}")
     objects, rows = int((~truth.crowd).sum()), len(label.rows)
     if objects != rows and not label.problems:
         text = f"has {objects} objects there, {rows} in {label.file}"
         yield Finding(split, "numbers of objects differ", place, text, stops=False)
-    sides = truth.boxes[:, 2:] - truth.boxes[:, :2]
-    bad = int((~np.isfinite(truth.boxes).all(1) | ~(sides > 0).all(1)).sum())
-    if bad:
-        yield Finding(split, "bad box in annotations", place, f"has {bad} boxes that are inverted, empty or not finite")
+    for what, boxes in (("boxes", truth.boxes), ("ignore regions", truth.ignore_regions)):
+        yield from _judge_boxes(split, place, what, boxes, truth.size)
+    if not np.isfinite(truth.areas).all():
+        yield Finding(split, "bad area in annotations", place, "has an area that is not finite")
+
+
+def _judge_boxes(split: str, place: str, what: str, boxes: np.ndarray, size: tuple[int, int]) -> Iterator[Finding]:
+    """Name boxes that are none, which training and scoring refuse, and those that nothing can match."""
+    finite = np.isfinite(boxes).all(1)
+    sides = boxes[:, 2:] - boxes[:, :2]
+    bad = ~finite | (sides < 0).any(1)
+    clipped = np.clip(boxes, 0, [*size, *size])
+    outside = ~bad & ((clipped[:, 2:] - clipped[:, :2]) <= 0).any(1)
+    if bad.any():
+        text = f"has {int(bad.sum())} {what} that are inverted or not finite"
+        yield Finding(split, "bad box in annotations", place, text)
+    if outside.any():
+        text = f"has {int(outside.sum())} {what} without area inside the image"
+        yield Finding(split, "box outside in annotations", place, text, stops=False)
 
 
 def _measure_regions(truth: GroundTruth) -> IgnoreFacts:

@@ -72,7 +72,9 @@ def write_results(diagnosis: Diagnosis, folder: Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "doctor.json").write_text(json.dumps(diagnosis.as_dict(), indent=1) + "\n", encoding="utf-8")
-        (folder / "doctor.html").write_text(write_page(diagnosis), encoding="utf-8")
+        page = write_page(diagnosis)
+        # Names of files need not be UTF-8; a page must be.
+        (folder / "doctor.html").write_text(page, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise UsageError(
             f"The results cannot be written to {folder}: {one_line(error)}. Give a folder that can be: project=FOLDER."

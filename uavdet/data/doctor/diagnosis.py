@@ -147,6 +147,8 @@ def gather_evidence(diagnosis: Diagnosis) -> Evidence:
     train = diagnosis.splits["train"]
     counts = np.bincount(train.table.classes, minlength=diagnosis.config.nc)
     names = diagnosis.config.names if train.images else {}
+    height, width = diagnosis.settings.imgsz
+    longer = max(height, width)
     sizes = {split.name: len(split.images) for split in diagnosis.splits.values()}
     partners: Mapping[tuple[str, str], int] = diagnosis.duplicates.partners
     return Evidence(
@@ -155,7 +157,8 @@ def gather_evidence(diagnosis: Diagnosis) -> Evidence:
         original=table.sides(),
         network=table.sides(diagnosis.settings.imgsz),
         long_side=float(np.median(table.shapes.max(1))) if len(table.shapes) else 0.0,
-        imgsz=max(diagnosis.settings.imgsz),
+        imgsz=longer,
+        shape=(height / longer, width / longer),
         queries=diagnosis.settings.queries,
         class_objects={name: int(counts[index]) for index, name in names.items()},
         unlabelled=(sum(not labels.found for labels in train.labels), len(train.images)),

@@ -88,7 +88,7 @@ def _kind(line: str, nc: int) -> str:
         values = np.array([float(value) for value in line.split()])
     except ValueError:
         return "malformed row"
-    if (len(values) != 5 and len(values) < 7) or not np.isfinite(values).all():
+    if (len(values) != 5 and (len(values) < 7 or len(values) % 2 == 0)) or not np.isfinite(values).all():
         return "malformed row"
     if values[0] not in range(nc):
         return "unknown class"

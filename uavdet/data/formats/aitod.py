@@ -12,7 +12,7 @@ from typing import ClassVar
 from uavdet.data.annotations import AnnotatedImage
 from uavdet.data.formats.base import DatasetFormat
 from uavdet.data.formats.coco_json import CocoJson
-from uavdet.data.formats.folders import first_existing, wrong_layout
+from uavdet.data.formats.folders import UNLISTED, ListedImages, first_existing, wrong_layout
 
 _SPLIT_NAMES = {"train": ("train", "trainval"), "val": ("val",), "test": ("test",)}
 _JSON_FOLDERS = ("annotations", "annotations_v2", "")
@@ -45,13 +45,16 @@ class AiTodFormat(DatasetFormat):
         return splits
 
     def read(self, split: str) -> Iterator[AnnotatedImage]:
-        """Yield the images of a split."""
+        """Yield the images of a split; image files of its own folder that the JSON does not list are counted."""
         file = self._file(split)
         if file is None:
             raise wrong_layout(self)
         data, folders = CocoJson(file), self._image_folders(split)
         rename = {name: name.lower().replace("_", "-").replace(" ", "-") for name in data.categories.values()}
-        return data.read(first_existing(folders), rename=rename, classes=self.classes)
+        listed = ListedImages()
+        yield from listed.pass_on(data.read(first_existing(folders), rename=rename, classes=self.classes))
+        for path in listed.others(lambda folder: split in (folder.name, folder.parent.name)):
+            self.drops.add(split, UNLISTED, str(path))
 
     def _file(self, split: str) -> Path | None:
         files = (

@@ -28,6 +28,7 @@ class DatasetFormat(ABC):
         classes: Class names in native order, or () where the files name them.
         layout: The files that it expects below `source`, a line each, for error messages.
         options: The settings of `convert` that mean something to it, by name with their defaults.
+        stand_ins: Split that the dataset does not have to the one that stands for it in the dataset YAML.
     """
 
     name: ClassVar[str] = ""
@@ -36,6 +37,7 @@ class DatasetFormat(ABC):
     classes: ClassVar[tuple[str, ...]] = ()
     layout: ClassVar[tuple[str, ...]] = ()
     options: ClassVar[Mapping[str, Any]] = {}
+    stand_ins: ClassVar[Mapping[str, str]] = {}
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -68,6 +70,10 @@ class DatasetFormat(ABC):
     def class_names(self) -> tuple[str, ...]:
         """Return the class names in the order of their ids; read from the files where the format does not fix them."""
         return self.classes
+
+    def read_folders(self) -> list[Path]:
+        """Return the folders besides `source` that hold what is read, where nothing may be written."""
+        return []
 
     def notes(self) -> list[str]:
         """Return sentences that a user must know of the conversion, such as how a split was made."""

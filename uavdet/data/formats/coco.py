@@ -14,8 +14,7 @@ from typing import Any, ClassVar
 from uavdet.data.annotations import AnnotatedImage
 from uavdet.data.formats.base import DatasetFormat
 from uavdet.data.formats.coco_json import CocoJson
-from uavdet.data.formats.folders import first_existing, wrong_layout
-from uavdet.data.labels import IMAGE_SUFFIXES
+from uavdet.data.formats.folders import UNLISTED, ListedImages, first_existing, wrong_layout
 from uavdet.errors import DataError
 
 _NATIVE_SPLITS = {"train": ("train",), "val": ("val", "valid"), "test": ("test",)}
@@ -63,24 +62,16 @@ class Coco(DatasetFormat):
         """Yield the images of a split; image files of its own folder that the JSON does not list are counted."""
         file = self._json_file(split)
         places = self._image_folders(split, file)
-        listed: dict[Path, set[Path]] = {}
         images = CocoJson(file).read(
             first_existing(places),
             classes=self.class_names(),
             image_name=lambda name: name.removeprefix("images/"),
             annotated_area=self.settings["area"] == "polygon",
         )
-        for image in images:
-            listed.setdefault(image.file.parent, set()).add(image.file)
-            yield image
-        for folder, files in listed.items():
-            if folder.name in self._folder_names(split, file):  # a folder of several splits has the others' images too
-                self._count_unlisted(split, folder, files)
-
-    def _count_unlisted(self, split: str, folder: Path, listed: set[Path]) -> None:
-        for path in sorted(set(folder.iterdir()) - listed):
-            if path.suffix.lower() in IMAGE_SUFFIXES:
-                self.drops.add(split, "image that the JSON does not list", str(path))
+        listed = ListedImages()
+        yield from listed.pass_on(images)
+        for path in listed.others(lambda folder: folder.name in self._folder_names(split, file)):
+            self.drops.add(split, UNLISTED, str(path))
 
     @cached_property
     def _first_categories(self) -> tuple[str, ...]:

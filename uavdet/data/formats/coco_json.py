@@ -13,7 +13,7 @@ import json
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from uavdet.data.annotations import AnnotatedImage, Annotation, Box, IgnoreRegion
 from uavdet.data.labels import read_image_shape
@@ -26,6 +26,7 @@ _ANNOTATION_KEYS = frozenset({"id", "image_id", "category_id", "bbox", "area", "
 _REGION_KEYS = frozenset({"id", "image_id", "bbox", "name"})
 _SECTION_ALIASES = {"annotation": "annotations"}  # HIT-UAV's own JSONs spell these two keys so
 _IMAGE_ALIASES = {"filename": "file_name"}
+_LIMIT = 10**300
 
 
 def is_ignored(annotation: Entry) -> bool:
@@ -43,7 +44,10 @@ class CocoJson:
         annotations: Image id to the (index, entry) pairs of `annotations`.
         regions: Image id to the (index, entry) pairs of `ignore_regions`.
         excluded: Image id to the (index, entry) pairs of `excluded`, which our conversions write.
+        marks: The keys of annotations that say yes or no.
     """
+
+    marks: ClassVar[tuple[str, ...]] = ("iscrowd", "ignore")
 
     def __init__(self, file: Path, annotated: bool = True) -> None:
         """Read and check the file.
@@ -208,6 +212,9 @@ class CocoJson:
                 raise self.error("annotations", index, unknown)
             if "id" in entry:
                 self._require("annotations", index, entry, "id")
+            for key in self.marks:
+                if not isinstance(entry.get(key), int | float | None):  # "0" would count as a mark
+                    raise self.error("annotations", index, f"{key} is {json.dumps(entry[key])[:40]}; it is 0 or 1")
             number = entry.get("id", ("none", index))
             if (first := ids.setdefault(number, index)) != index:
                 raise self.error("annotations", index, f"the id {number!r} is that of annotations[{first}], too")
@@ -231,16 +238,26 @@ class CocoJson:
         return AnnotatedImage(file, image_name(str(entry["file_name"])), (width, height), flags=flags)
 
     def _annotation(self, index: int, entry: Entry, names: Mapping[Any, str], annotated_area: bool) -> Annotation:
-        area = _finite(entry.get("area")) if annotated_area else None
-        track = _finite(entry.get("track_id"))
+        flags = {key: value for key, value in entry.items() if key not in _ANNOTATION_KEYS}
+        track = entry.get("track_id")
+        if not isinstance(track, int | None) or isinstance(track, bool):  # an identity of another kind is kept as it is
+            flags["track_id"], track = track, None
         return Annotation(
             box=_box(entry),
             category=names[entry["category_id"]],
-            area=area,
-            track_id=None if track is None else int(track),
-            flags={key: value for key, value in entry.items() if key not in _ANNOTATION_KEYS},
+            area=self._area(index, entry) if annotated_area else None,
+            track_id=track,
+            flags=flags,
             origin=self._origin("annotations", index),
         )
+
+    def _area(self, index: int, entry: Entry) -> float | None:
+        area = entry.get("area")
+        if area is None:
+            return None
+        if not _is_number(area) or not 0 <= area < math.inf:
+            raise self.error("annotations", index, f"area is {json.dumps(area)[:40]}; it is in square pixels")
+        return float(area)
 
     def _region(self, index: int, entry: Entry, section: str, name: str) -> IgnoreRegion:
         keys = _REGION_KEYS if section == "ignore_regions" else _ANNOTATION_KEYS
@@ -266,12 +283,9 @@ def _respelt(entry: Mapping[str, Any], aliases: Mapping[str, str]) -> dict[str, 
     return {key if aliases.get(key, key) in entry else aliases.get(key, key): value for key, value in entry.items()}
 
 
-def _finite(value: Any) -> float | None:
-    return float(value) if _is_number(value) and math.isfinite(value) else None
-
-
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    """Return whether a value is a number, NaN and infinities among them, that fits into a float."""
+    return isinstance(value, float) or (isinstance(value, int) and type(value) is not bool and abs(value) < _LIMIT)
 
 
 def load_json(file: Path) -> dict[str, Any]:

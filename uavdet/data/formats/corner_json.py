@@ -19,6 +19,7 @@ from uavdet.data.formats.coco_json import CocoJson, Entry, is_ignored
 PERSON = "person"
 _ORIGINAL_NAMES = ("sea_person", "earth_person")
 _UNSCORED = ("uncertain", "logo")
+_DENSE = "in_dense_image"
 _FILE = "whole_image"
 
 
@@ -28,6 +29,8 @@ class CornerJson(CocoJson):
     A part is named as a tile is, after its file and its corner: `folder/name__left_top.png`. The flags `whole_image`
     and `corner` say where it comes from.
     """
+
+    marks = (*CocoJson.marks, *_UNSCORED, _DENSE)
 
     def _check_images(self) -> None:
         self.images = [_name_part(entry) for entry in self.images]
@@ -74,7 +77,7 @@ def read_persons(file: Path, locate: Callable[[str], Path]) -> Iterator[Annotate
         for entry in image.objects:
             if entry.category != PERSON:
                 entry.flags["category"], entry.category = entry.category, PERSON
-        if any(entry.flags.get("in_dense_image") for entry in image.objects):
+        if any(entry.flags.get(_DENSE) for entry in image.objects):
             image.flags["dense"] = True
         yield image
 

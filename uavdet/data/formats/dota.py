@@ -17,7 +17,8 @@ from uavdet.data.annotations import AnnotatedImage, Annotation
 from uavdet.data.formats.base import DatasetFormat
 from uavdet.data.formats.folders import files_by_stem, image_size, list_entries, wrong_layout
 from uavdet.data.formats.image_pairs import require_pairs
-from uavdet.data.labels import IMAGE_SUFFIXES
+from uavdet.data.formats.text_lines import read_lines
+from uavdet.data.labels import IMAGE_SUFFIXES, read_number
 from uavdet.errors import DataError, suggest_name
 
 _HEADS = ("imagesource", "gsd")
@@ -71,11 +72,7 @@ class DotaFormat(DatasetFormat):
         Raises:
             DataError: A row is malformed or its category is unknown; the message names the line.
         """
-        try:
-            lines = file.read_text(encoding="utf-8-sig").splitlines()
-        except UnicodeDecodeError as error:
-            raise DataError(f"{file} is no text in UTF-8 (byte {error.start}). Save it as UTF-8.") from None
-        rows = [(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
+        rows = [(number, line) for number, line in enumerate(read_lines(file), start=1) if line.strip()]
         return [
             self._parse_row(line.split(), f"{file} line {number}")
             for number, line in rows
@@ -89,7 +86,7 @@ class DotaFormat(DatasetFormat):
             )
         *coordinates, category, difficult = fields
         try:
-            polygon = np.array([float(value) for value in coordinates])
+            polygon = np.array([read_number(value) for value in coordinates])
         except ValueError:
             raise DataError(f"{place}: '{' '.join(coordinates)}' are not 8 numbers. Correct the row.") from None
         if not difficult.isdecimal():

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 
+from uavdet.data.annotations import AnnotatedImage
 from uavdet.data.formats.base import DatasetFormat
-from uavdet.data.labels import read_image_shape
+from uavdet.data.labels import IMAGE_SUFFIXES, read_image_shape
 from uavdet.errors import DataError
 
+UNLISTED = "image that the JSON does not list"
+"""The reason of `DropLog` for an image file that no annotation file knows."""
 _SHOWN = 8
 
 
@@ -65,6 +68,29 @@ def image_size(file: Path) -> tuple[int, int]:
     except ValueError as error:
         raise DataError(f"{file} {error}. Replace the image, or remove it and its annotation.") from None
     return width, height
+
+
+class ListedImages:
+    """Notes the images that a JSON lists, to tell which files of their folders it does not."""
+
+    def __init__(self) -> None:
+        self._files: dict[Path, set[Path]] = {}
+
+    def pass_on(self, images: Iterable[AnnotatedImage]) -> Iterator[AnnotatedImage]:
+        """Yield images as they come, and note their files."""
+        for image in images:
+            self._files.setdefault(image.file.parent, set()).add(image.file)
+            yield image
+
+    def others(self, belongs: Callable[[Path], bool]) -> list[Path]:
+        """Return the image files that lie beside the noted ones, in folders of which `belongs` is true, sorted.
+
+        Args:
+            belongs: Whether a folder is one split's own; others hold images of other splits, too.
+        """
+        own = {folder: files for folder, files in self._files.items() if belongs(folder)}
+        beside = [path for folder, files in own.items() for path in {*folder.iterdir()} - files]
+        return sorted(path for path in beside if path.suffix.lower() in IMAGE_SUFFIXES)
 
 
 def first_existing(folders: Iterable[Path]) -> Callable[[str], Path]:

@@ -13,8 +13,9 @@ from pathlib import Path
 from uavdet.data.annotations import AnnotatedImage, IgnoreRegion
 from uavdet.data.formats.base import DatasetFormat
 from uavdet.data.formats.coco_json import CocoJson
-from uavdet.data.formats.folders import first_existing, image_size, wrong_layout
+from uavdet.data.formats.folders import UNLISTED, ListedImages, first_existing, image_size, wrong_layout
 from uavdet.data.formats.image_pairs import images_by_stem, require_pairs
+from uavdet.data.formats.text_lines import read_image_list
 from uavdet.data.formats.voc_xml import read_voc_xml
 from uavdet.errors import DataError
 
@@ -56,7 +57,10 @@ class HITUAV(DatasetFormat):
         if file is None:
             raise wrong_layout(self)
         folders = [self.source / place.format(split) for place in _IMAGES]
-        yield from CocoJson(file).read(first_existing(folders), classes=CLASSES, regions=(REGION,))
+        listed = ListedImages()
+        yield from listed.pass_on(CocoJson(file).read(first_existing(folders), classes=CLASSES, regions=(REGION,)))
+        for path in listed.others(lambda folder: folder.name == split):
+            self.drops.add(split, UNLISTED, str(path))
 
     def _json_file(self, split: str) -> Path | None:
         return next((file for name in _JSONS if (file := self.source / name.format(split)).is_file()), None)
@@ -68,12 +72,13 @@ class HITUAV(DatasetFormat):
             files = {file.stem: file for file in sorted((self.source / "voc" / split).glob("*.xml"))}
             return files, images_by_stem(self.source / "images" / split)
         if names.is_file() and (self.source / "Annotations").is_dir():
-            stems = names.read_text(encoding="utf-8-sig").split()
+            stems = read_image_list(names)
             images = images_by_stem(self.source / "JPEGImages")
             missing = [stem for stem in stems if stem not in images]
             if missing:
                 raise DataError(
-                    f"{names} lists {missing[0]}, of which JPEGImages has no image. Add it, or remove the line."
+                    f"{names} line {stems[missing[0]]}: {missing[0]} has no image in JPEGImages. "
+                    "Add it, or remove the line."
                 )
             files = {stem: file for stem in stems if (file := self.source / "Annotations" / f"{stem}.xml").is_file()}
             return files, {stem: images[stem] for stem in sorted(stems)}

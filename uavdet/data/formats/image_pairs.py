@@ -18,7 +18,7 @@ def images_by_stem(folder: Path) -> dict[str, Path]:
     """
     images = files_by_stem([folder], IMAGE_SUFFIXES)
     if not images:
-        found = f"holds no images but {list_entries(folder)}" if folder.is_dir() else "does not exist"
+        found = f"holds no images; it holds {list_entries(folder)}" if folder.is_dir() else "does not exist"
         raise DataError(
             f"{folder} {found}. Images are {', '.join(sorted(IMAGE_SUFFIXES))}. Add them, or correct source=."
         )

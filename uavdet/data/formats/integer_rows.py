@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from uavdet.data.formats.text_lines import read_lines
 from uavdet.errors import DataError
+
+# Python's int() takes 1_0 as well, and as many digits as a float cannot hold.
+_INTEGER = re.compile(r"\s*[+-]?[0-9]{1,15}\s*", re.ASCII)
 
 
 def integer_rows(file: Path, fields: Sequence[str], at_least: int | None = None) -> Iterator[tuple[int, list[int]]]:
@@ -19,7 +24,7 @@ def integer_rows(file: Path, fields: Sequence[str], at_least: int | None = None)
     Raises:
         DataError: The file cannot be read, or a row has another number of fields or one that is no integer.
     """
-    for number, line in enumerate(_read_lines(file), start=1):
+    for number, line in enumerate(read_lines(file), start=1):
         row = line.strip()
         if not row:
             continue
@@ -28,17 +33,7 @@ def integer_rows(file: Path, fields: Sequence[str], at_least: int | None = None)
             raise DataError(f"{file} line {number}: {len(parts)} fields in '{row[:60]}'. "
                             f"A row is {','.join(fields)}. Correct the row.")  # fmt: skip
         parts = parts[:at_least]
-        try:
-            yield number, [int(part) for part in parts]
-        except ValueError:
+        if not all(map(_INTEGER.fullmatch, parts)):
             raise DataError(f"{file} line {number}: '{row[:60]}' has a field that is no integer. "
-                            f"A row is {','.join(fields)}. Correct the row.") from None  # fmt: skip
-
-
-def _read_lines(file: Path) -> list[str]:
-    try:
-        return file.read_text(encoding="utf-8-sig").splitlines()
-    except OSError as error:
-        raise DataError(f"{file} cannot be read ({error.strerror}). Add it, or correct source=.") from None
-    except UnicodeDecodeError:
-        raise DataError(f"{file} is no text. Replace the file.") from None
+                            f"A row is {','.join(fields)}. Correct the row.")  # fmt: skip
+        yield number, [int(part) for part in parts]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import ClassVar
 
 from uavdet.data.annotations import AnnotatedImage
 from uavdet.data.formats.base import DatasetFormat
@@ -33,6 +34,7 @@ class TinyPersonFormat(DatasetFormat):
     name = "tinyperson"
     title = "TinyPerson"
     dataset = "tinyperson"
+    stand_ins: ClassVar[Mapping[str, str]] = {"val": "test"}
     classes = (PERSON,)
     layout = (
         "annotations/task/tiny_set_{train,test}_all.json with the images in train/ and test/",
@@ -47,8 +49,8 @@ class TinyPersonFormat(DatasetFormat):
         return splits
 
     def notes(self) -> list[str]:
-        """Say how to train without a validation split."""
-        return ["TinyPerson has no val split; papers select on test. Add 'val: images/test' to data.yaml to train so."]
+        """Say what stands for the validation split."""
+        return ["TinyPerson has no val split; papers select on test, so val: in data.yaml is test."]
 
     def read(self, split: str) -> Iterator[AnnotatedImage]:
         """Yield the images of a split; parts of images have a crop."""

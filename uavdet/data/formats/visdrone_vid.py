@@ -33,14 +33,15 @@ def frames_by_number(folder: Path, prefix: str = "") -> dict[int, Path]:
         prefix: What stands before the number in a frame's name.
 
     Raises:
-        DataError: There is none, or a name has no number.
+        DataError: There is none, a name has no number, or two have the same.
     """
-    frames = {}
+    frames: dict[int, Path] = {}
     for stem, file in images_by_stem(folder).items():
         number = stem.removeprefix(prefix)
         if not number.isdecimal():
             raise DataError(f"{file} has no frame number. Frames are named {prefix}0000001.jpg. Rename or remove it.")
-        frames[int(number)] = file
+        if (first := frames.setdefault(int(number), file)) != file:
+            raise DataError(f"{file} has the frame number of {first.name}. Rename or remove one of them.")
     return dict(sorted(frames.items()))
 
 

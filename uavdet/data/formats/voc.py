@@ -10,6 +10,7 @@ from uavdet.data.annotations import AnnotatedImage
 from uavdet.data.formats.base import DatasetFormat
 from uavdet.data.formats.folders import files_by_stem, image_size, wrong_layout
 from uavdet.data.formats.image_pairs import images_by_stem, require_pairs
+from uavdet.data.formats.text_lines import read_image_list
 from uavdet.data.formats.voc_xml import read_voc_xml
 from uavdet.data.labels import IMAGE_SUFFIXES
 from uavdet.errors import DataError
@@ -100,7 +101,7 @@ class VocFormat(DatasetFormat):
         """Return the images that a list names, by stem."""
         images = files_by_stem((self.source / folder for folder in self.image_folders), IMAGE_SUFFIXES)
         listed = {}
-        for stem, line in _read_list(list_file).items():
+        for stem, line in read_image_list(list_file).items():
             if stem not in images:
                 raise DataError(
                     f"{list_file} line {line}: {stem} has no image in {', '.join(self.image_folders)}. "
@@ -122,22 +123,3 @@ class VocFormat(DatasetFormat):
 
 def _first_with_xml(folders: Iterator[Path]) -> Path | None:
     return next((folder for folder in folders if any(folder.glob("*.xml"))), None)
-
-
-def _read_list(file: Path) -> dict[str, int]:
-    """Return the names (without suffix) that a list holds, each with its line."""
-    lines: dict[str, int] = {}
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{file} is no text in UTF-8 (byte {error.start}). Save it as UTF-8.") from None
-    for number, line in enumerate(text.splitlines(), start=1):
-        name = Path(line.strip())
-        stem = name.stem if name.suffix.lower() in IMAGE_SUFFIXES else str(name)
-        if not line.strip():
-            continue
-        if (first := lines.setdefault(stem, number)) != number:
-            raise DataError(f"{file} line {number}: {stem} stands on line {first}, too. Remove one of them.")
-    if not lines:
-        raise DataError(f"{file} is empty. It has the name of an image on each line. Correct the file.")
-    return lines

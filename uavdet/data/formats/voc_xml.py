@@ -6,12 +6,14 @@ from 1; the aerial datasets that borrowed its files count from 0, and one rule f
 
 from __future__ import annotations
 
+import math
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass, field
 from pathlib import Path
 from xml.parsers import expat
 
 from uavdet.data.annotations import Annotation, Box
+from uavdet.data.labels import read_number
 from uavdet.errors import DataError
 
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
@@ -86,6 +88,8 @@ def _read_size(root: ET.Element, file: Path, lines: dict[ET.Element, int]) -> tu
     if size is None:
         return None
     sides = [_number(size, tag, file, lines) if _text(size, tag) else 0.0 for tag in ("width", "height")]
+    if not all(map(math.isfinite, sides)):
+        raise DataError(f"{file} line {lines[size]}: <size> is not finite. It is in pixels. Correct the file.")
     return (int(sides[0]), int(sides[1])) if min(sides) >= 1 else None
 
 
@@ -119,6 +123,6 @@ def _number(parent: ET.Element, tag: str, file: Path, lines: dict[ET.Element, in
         raise DataError(f"{file} line {lines[parent]}: <{parent.tag}> has no <{tag}>. Correct the file.")
     text = (element.text or "").strip()
     try:
-        return float(text)
+        return read_number(text)
     except ValueError:
         raise DataError(f"{file} line {lines[element]}: <{tag}> is '{text}', no number. Correct the file.") from None
