@@ -15,13 +15,10 @@ from tests.evaluation.pycocotools_oracle import (
 from uavdet.evaluation.aitod import AiTod
 from uavdet.evaluation.bootstrap import draw_image_weights, sample_precision
 from uavdet.evaluation.coco import Coco, Coco500
-from uavdet.evaluation.comparison import sample_metrics
-from uavdet.evaluation.run_files import ValidatedRun
+from uavdet.evaluation.tinyperson import TinyPerson
 from uavdet.evaluation.truth import GroundTruth
-
-
-def run_of(truth, found):
-    return ValidatedRun(None, {"protocols": {}}, truth, found, "")
+from uavdet.evaluation.ultralytics import UltralyticsProtocol
+from uavdet.evaluation.visdrone import VisDrone
 
 
 def repeat_images(truth, found, weights):
@@ -62,13 +59,33 @@ def test_samples_are_scores_of_repeated_images(protocol, seed):
     truth = random_truth(images=9, most=14, seed=seed, sides=(4, 120))
     found = noisy_detections(truth, seed, extra=12, missing=("3.jpg",))
     weights = np.concatenate([np.ones((1, 9), int), draw_image_weights(9, 3, seed)])
-    sampled = sample_metrics(protocol, run_of(truth, found), weights)
+    sampled = protocol.resample(truth, found, weights)
     for row, drawn in enumerate(weights):
         expected, _ = expect_scores(
             *repeat_images(truth, found, drawn), protocol.areas, protocol.limits, protocol.regions_as_crowd
         )
         for name, values in sampled.items():
             np.testing.assert_allclose(values[row], expected[name], rtol=0, atol=1e-9, err_msg=name)
+
+
+@pytest.mark.parametrize("protocol", [VisDrone(), TinyPerson(), Coco500()], ids=lambda p: p.name)
+@pytest.mark.parametrize("seed", range(3))
+def test_samples_of_every_protocol_are_its_scores_of_repeated_images(protocol, seed):
+    truth = random_truth(images=9, most=14, seed=seed, sides=(4, 60))
+    regions = np.array([[20.0, 20, 90, 70]])
+    marked = [replace(im, ignore_regions=regions, dense=i == 4) for i, im in enumerate(truth.images)]
+    truth = replace(truth, images=marked)
+    found = noisy_detections(truth, seed, extra=12, missing=("3.jpg",))
+    weights = np.concatenate([np.ones((1, 9), int), draw_image_weights(9, 4, seed)])
+    sampled = protocol.resample(truth, found, weights)
+    for row, drawn in enumerate(weights):
+        expected = protocol.score(*repeat_images(truth, found, drawn)).metrics
+        for name, values in sampled.items():
+            np.testing.assert_allclose(values[row], expected[name], rtol=0, atol=1e-9, err_msg=name)
+
+
+def test_ultralytics_is_not_resampled():
+    assert UltralyticsProtocol().resample(GroundTruth([], {0: "a"}), {}, np.ones((2, 0))) is None
 
 
 def test_chunks_of_samples_change_nothing(monkeypatch):

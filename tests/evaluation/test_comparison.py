@@ -5,7 +5,7 @@ import pytest
 
 from tests.evaluation.pycocotools_oracle import make_detections, make_image, noisy_detections, random_truth
 from uavdet.evaluation.coco import Coco
-from uavdet.evaluation.comparison import compare_arms, measure_difference, sample_metrics, seed_deviation
+from uavdet.evaluation.comparison import compare_arms, measure_difference, seed_deviation
 from uavdet.evaluation.protocol import Protocol, Score
 from uavdet.evaluation.run_files import ValidatedRun
 from uavdet.evaluation.truth import GroundTruth
@@ -70,7 +70,7 @@ def test_intervals_of_single_runs_are_percentiles_of_paired_samples():
 
     first, second = arm(0), arm(1)
     weights = draw_image_weights(len(TRUTH.images), 200, 4)
-    metrics = [sample_metrics(Coco(), run, weights)["AP50"] for run in (*first, *second)]
+    metrics = [Coco().resample(run.truth, run.detections, weights)["AP50"] for run in (*first, *second)]
     low, high = np.percentile(metrics[1] - metrics[0], [2.5, 97.5])
     difference = by_metric(compare_arms(Coco(), {"a": first, "b": second}, samples=200, seed=4))["AP50"]
     assert (difference.low, difference.high) == pytest.approx((low, high), abs=1e-12)

@@ -212,8 +212,8 @@ def test_submissions_have_the_best_500(tmp_path):
     assert lefts == list(range(599, 99, -1))
 
 
-def test_two_images_for_one_submission_file_are_refused(tmp_path):
-    truth = GroundTruth([make_image("x/a.jpg"), make_image("y/a.jpg")], NAMES)
-    with pytest.raises(DataError, match=r"'x/a\.jpg' and 'y/a\.jpg' would both be 'a\.txt'"):
-        write_submission(tmp_path / "out", truth, {})
-    assert not (tmp_path / "out").exists()
+def test_frames_of_sequences_keep_their_folders(tmp_path):
+    truth = GroundTruth([make_image("x/1.jpg"), make_image("y/1.jpg")], NAMES)
+    write_submission(tmp_path, truth, {"y/1.jpg": make_detections([[0, 0, 5, 5]])})
+    assert (tmp_path / "x" / "1.txt").read_text() == ""
+    assert (tmp_path / "y" / "1.txt").read_text().startswith("0.00,0.00,5.00,5.00,")

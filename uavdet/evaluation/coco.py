@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from uavdet.evaluation.bootstrap import sample_precision
 from uavdet.evaluation.matching import Matching, match_detections
 from uavdet.evaluation.precision import highest_recall, mean_of_valid, precision_recall
 from uavdet.evaluation.protocol import Protocol, Score
@@ -60,6 +61,17 @@ class CocoLike(Protocol):
             max_detections=self.limits[-1],
             regions_as_crowd=self.regions_as_crowd,
         )
+
+    def resample(
+        self, truth: GroundTruth, detections: Mapping[str, ImageDetections], weights: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        """Return AP, AP50, AP75, AR and those of the sizes of resampled images; see `Protocol.resample`."""
+        sampled = sample_precision(self.match(truth, detections), weights)
+        by_area, recall = sampled.precision.mean(2), sampled.recall.mean(2)
+        metrics = {"AP": by_area[:, 0], "AP50": sampled.precision[:, 0, 0], "AP75": sampled.precision[:, 0, 5]}
+        metrics |= {f"AP_{size}": by_area[:, i] for i, size in enumerate(self.areas, start=1)}
+        metrics["AR"] = recall[:, 0]
+        return metrics | {f"AR_{size}": recall[:, i] for i, size in enumerate(self.areas, start=1)}
 
     def _metrics(self, precision: np.ndarray, recall: np.ndarray) -> dict[str, float]:
         """Return the means of precision (A, T, 101, K) and recall (A, T, K) by metric."""

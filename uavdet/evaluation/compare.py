@@ -144,7 +144,7 @@ def comparison_text(arms: Arms, results: list[Comparison], samples: int) -> str:
         lines += ["", *_value_lines(result)]
         lines += _difference_lines(result.differences, samples, any(len(runs) > 1 for runs in arms.values()))
         if not result.resampled:
-            lines.append(f"No intervals: {result.protocol} is not resampled; coco, coco500 and aitod are.")
+            lines.append(f"No intervals: {result.protocol} is not resampled; all others are.")
     if len(arms) == 1:
         lines += ["", f"All runs are called '{runs[0].name}', so they are seeds of one arm: there is no difference."]
         lines.append("Give other arms another name: uavdet val ... name=NAME.")

@@ -12,8 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from uavdet.evaluation.bootstrap import draw_image_weights, sample_precision
-from uavdet.evaluation.coco import CocoLike
+from uavdet.evaluation.bootstrap import draw_image_weights
 from uavdet.evaluation.protocol import Protocol
 from uavdet.evaluation.run_files import ValidatedRun
 
@@ -99,19 +98,20 @@ def compare_arms(protocol: Protocol, arms: Arms, *, samples: int, seed: int) -> 
     deviation of few values is.
 
     Args:
-        protocol: One of COCO's kind is resampled; others give values alone.
+        protocol: One that cannot be resampled gives values alone.
         arms: Name to runs, all on the same truth. With up to four arms all pairs are compared, else each with the
             first.
         samples: Number of bootstrap samples.
         seed: Of the draws.
     """
-    if not isinstance(protocol, CocoLike):
-        values = {arm: _stack([_recorded_metrics(protocol, run) for run in runs]) for arm, runs in arms.items()}
-        return Comparison(protocol.name, protocol.rules, values, resampled=False)
     weights = draw_image_weights(len(next(iter(arms.values()))[0].truth.images), samples, seed)
     # the first sample is the images as they are
     weights = np.concatenate([np.ones_like(weights[:1]), weights])
-    sampled = {arm: _stack([sample_metrics(protocol, run, weights) for run in runs]) for arm, runs in arms.items()}
+    resampled = {arm: [_sample_metrics(protocol, run, weights) for run in runs] for arm, runs in arms.items()}
+    if any(run is None for runs in resampled.values() for run in runs):
+        values = {arm: _stack([_recorded_metrics(protocol, run) for run in runs]) for arm, runs in arms.items()}
+        return Comparison(protocol.name, protocol.rules, values, resampled=False)
+    sampled = {arm: _stack(runs) for arm, runs in resampled.items()}  # type: ignore[arg-type]
     values = {arm: {name: v[:, 0] for name, v in metrics.items()} for arm, metrics in sampled.items()}
     means = {arm: _resample_runs(metrics, [seed, i]) for i, (arm, metrics) in enumerate(sampled.items())}
     pairs = list(_pairs(list(arms)))
@@ -129,6 +129,11 @@ def _pairs(names: list[str]) -> Iterable[tuple[str, str]]:
     return ((names[0], other) for other in names[1:])
 
 
+def _sample_metrics(protocol: Protocol, run: ValidatedRun, weights: np.ndarray) -> dict[str, np.ndarray] | None:
+    """Return the metrics of one run on resampled images; None where the protocol cannot weigh images."""
+    return protocol.resample(run.truth, run.detections, weights)
+
+
 def _recorded_metrics(protocol: Protocol, run: ValidatedRun) -> dict[str, float]:
     """Return what metrics.json says; what was not scored then is scored now."""
     recorded = run.record["protocols"].get(protocol.name)
@@ -140,22 +145,6 @@ def _recorded_metrics(protocol: Protocol, run: ValidatedRun) -> dict[str, float]
 def _stack(runs: list[dict[str, Any]]) -> dict[str, np.ndarray]:
     """Return each metric of all runs as (R, ...)."""
     return {name: np.stack([metrics[name] for metrics in runs]) for name in runs[0]}
-
-
-def sample_metrics(protocol: CocoLike, run: ValidatedRun, weights: np.ndarray) -> dict[str, np.ndarray]:
-    """Return the metrics of one run on resampled images, each (S,); NaN where a sample has no object to score.
-
-    Args:
-        protocol: AP, AP50, AP75, AR and those of its sizes are given.
-        run: What to score.
-        weights: (S, I) how often each image counts.
-    """
-    sampled = sample_precision(protocol.match(run.truth, run.detections), weights)
-    by_area, recall = sampled.precision.mean(2), sampled.recall.mean(2)
-    metrics = {"AP": by_area[:, 0], "AP50": sampled.precision[:, 0, 0], "AP75": sampled.precision[:, 0, 5]}
-    metrics |= {f"AP_{size}": by_area[:, i] for i, size in enumerate(protocol.areas, start=1)}
-    metrics["AR"] = recall[:, 0]
-    return metrics | {f"AR_{size}": recall[:, i] for i, size in enumerate(protocol.areas, start=1)}
 
 
 def _resample_runs(metrics: Mapping[str, np.ndarray], seed: list[int]) -> dict[str, np.ndarray]:

@@ -59,20 +59,22 @@ def count_hits(matching: Matching, max_detections: int | None = None, weights: n
     return counts
 
 
-def all_point_precision(matching: Matching, objects: np.ndarray) -> np.ndarray:
+def all_point_precision(matching: Matching, objects: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
     """Return average precision (A, T, K) as the area under the monotone precision-recall curve, at all its points.
 
-    Recall grows at hits alone, by one object each, so that the area is the mean over objects of the highest precision
-    at its hit or a later one; objects that are never found add nothing.
+    Recall grows at hits alone, so that the area is the mean over objects of the highest precision at its hit or a
+    later one; objects that are never found add nothing.
 
     Args:
         matching: Detections matched to objects.
         objects: (K,) number of objects of each class, which recall is a share of.
+        weights: (I,) how often each image counts; None means once each.
     """
     area_precision = np.zeros((*matching.hit.shape[:2], len(objects)))
-    for place, right, positive in counts_at_hits(matching):
-        envelope = np.maximum.accumulate((right / positive)[::-1])
-        area_precision[place] = envelope.sum() / max(objects[place[2]], 1)
+    for place, right, positive in counts_at_hits(matching, weights):
+        precision = np.divide(right, positive, out=np.zeros(len(right)), where=positive > 0)
+        envelope = np.maximum.accumulate(precision[::-1])[::-1]
+        area_precision[place] = (envelope * np.diff(right, prepend=0)).sum() / max(objects[place[2]], 1)
     return area_precision
 
 

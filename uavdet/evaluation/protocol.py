@@ -77,6 +77,21 @@ class Protocol(ABC):
             DataError: A detection belongs to no annotated image, has no such class, or a box or score is not finite.
         """
 
+    def resample(
+        self, truth: GroundTruth, detections: Mapping[str, ImageDetections], weights: np.ndarray
+    ) -> dict[str, np.ndarray] | None:
+        """Return the metrics of resampled images, each (S,) with NaN where a sample has no object to score.
+
+        Args:
+            truth: The annotated images.
+            detections: By image name.
+            weights: (S, I) how often each image counts in each sample, whole numbers.
+
+        Returns:
+            None where the protocol has no means to weigh images.
+        """
+        return None
+
 
 def available_protocols() -> dict[str, type[Protocol]]:
     """Return every protocol by name, in the order in which tables show them."""

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from uavdet.evaluation.matching import match_detections
+from uavdet.evaluation.bootstrap import sample_precision
+from uavdet.evaluation.matching import Matching, match_detections
 from uavdet.evaluation.precision import mean_of_valid, precision_recall
 from uavdet.evaluation.protocol import Protocol, Score
 from uavdet.evaluation.truth import GroundTruth, ImageDetections
@@ -46,16 +47,7 @@ class TinyPerson(Protocol):
 
     def score(self, truth: GroundTruth, detections: Mapping[str, ImageDetections]) -> Score:
         """Return the scores of detections; see `Protocol.score`."""
-        dense = {image.name for image in truth.images if image.dense}
-        matching = match_detections(
-            replace(truth, images=[image for image in truth.images if not image.dense]),
-            {name: found for name, found in detections.items() if name not in dense},
-            thresholds=list(THRESHOLDS.values()),
-            area_ranges=list(AREAS.values()),
-            max_detections=self.max_detections,
-            regions_as_crowd=True,
-            outside_as_crowd=True,
-        )
+        matching = self.match(truth, detections)
         precision, _ = precision_recall(matching.limited(200))
         metrics = _metrics(precision)
         all_metrics = _metrics(precision_recall(matching)[0])
@@ -67,11 +59,37 @@ class TinyPerson(Protocol):
         }
         return Score(self.name, metrics, per_class, self.rules)
 
+    def match(self, truth: GroundTruth, detections: Mapping[str, ImageDetections]) -> Matching:
+        """Return the detections matched by these rules, without the images marked as dense."""
+        dense = {image.name for image in truth.images if image.dense}
+        return match_detections(
+            replace(truth, images=[image for image in truth.images if not image.dense]),
+            {name: found for name, found in detections.items() if name not in dense},
+            thresholds=list(THRESHOLDS.values()),
+            area_ranges=list(AREAS.values()),
+            max_detections=self.max_detections,
+            regions_as_crowd=True,
+            outside_as_crowd=True,
+        )
 
-def _metrics(precision: np.ndarray) -> dict[str, float]:
-    """Return the means of precision (A, T, 101, K): AP50 of all sizes, the headline first, then tiny at .25 and .75."""
-    sizes = list(AREAS)
+    def resample(
+        self, truth: GroundTruth, detections: Mapping[str, ImageDetections], weights: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        """Return the metrics of resampled images; see `Protocol.resample`."""
+        matching = self.match(truth, detections)
+        weights = weights[:, [not image.dense for image in truth.images]]
+        few, many = (sample_precision(m, weights).precision for m in (matching.limited(200), matching))
+        metrics = {name: few[:, area, limit] for name, area, limit in _columns()}
+        return metrics | {f"{name}@1000": many[:, area, limit] for name, area, limit in _columns()}
+
+
+def _columns() -> list[tuple[str, int, int]]:
+    """Return the metrics with their area range and threshold: AP50 of all sizes, the headline first, then tiny."""
     wanted = [("50", size) for size in ("tiny", "tiny1", "tiny2", "tiny3", "small", "reasonable", "all")]
     wanted += [("25", "tiny"), ("75", "tiny")]
-    limits = list(THRESHOLDS)
-    return {f"AP{iou}_{size}": mean_of_valid(precision[sizes.index(size), limits.index(iou)]) for iou, size in wanted}
+    return [(f"AP{iou}_{size}", list(AREAS).index(size), list(THRESHOLDS).index(iou)) for iou, size in wanted]
+
+
+def _metrics(precision: np.ndarray) -> dict[str, float]:
+    """Return the means of precision (A, T, 101, K) by metric."""
+    return {name: mean_of_valid(precision[area, limit]) for name, area, limit in _columns()}

@@ -8,10 +8,9 @@ from pathlib import Path, PurePath
 
 import numpy as np
 
-from uavdet.errors import DataError
 from uavdet.evaluation.arrays import box_sides, flatten_detections, flatten_objects
 from uavdet.evaluation.coco import THRESHOLDS
-from uavdet.evaluation.matching import match_detections
+from uavdet.evaluation.matching import Matching, match_detections
 from uavdet.evaluation.precision import all_point_precision, count_hits
 from uavdet.evaluation.protocol import Protocol, Score
 from uavdet.evaluation.truth import GroundTruth, ImageDetections, ImageTruth
@@ -42,6 +41,17 @@ class VisDrone(Protocol):
 
     def score(self, truth: GroundTruth, detections: Mapping[str, ImageDetections]) -> Score:
         """Return the scores of detections; see `Protocol.score`."""
+        matching, counts = self.match(truth, detections)
+        columns, images = _measure(matching, counts)
+        per_class = {
+            truth.names[class_id]: {name: float(values[index]) for name, values in columns.items()}
+            for index, class_id in enumerate(sorted(truth.names))
+            if images[index]
+        }
+        return Score(self.name, _means(columns, images), per_class, self.rules)
+
+    def match(self, truth: GroundTruth, detections: Mapping[str, ImageDetections]) -> tuple[Matching, np.ndarray]:
+        """Return the detections matched by these rules, and (K, I) objects by class and image, score-0 ones too."""
         flatten_detections(truth, detections)  # refuses bad ones by their number before any is dropped
         truth, detections = drop_ignored(truth, detections)
         matching = match_detections(
@@ -52,27 +62,43 @@ class VisDrone(Protocol):
             max_detections=self.max_detections,
             limit_by_image=True,
         )
-        objects, images = _count_objects(truth)
-        precision = all_point_precision(matching, objects)[0]
-        columns = {"AP": precision, "AP50": precision[:1], "AP75": precision[5:6]}
-        for most in LIMITS:
-            columns[f"AR{most}"] = count_hits(matching, most)[0] / np.maximum(objects, 1)
-        metrics = {name: _weighted_mean(values.mean(0), images) for name, values in columns.items()}
-        metrics |= {f"{name}_macro": _weighted_mean(v.mean(0), images > 0) for name, v in columns.items()}
-        per_class = {
-            truth.names[class_id]: {name: float(values[:, index].mean()) for name, values in columns.items()}
-            for index, class_id in enumerate(sorted(truth.names))
-            if images[index]
-        }
-        return Score(self.name, metrics, per_class, self.rules)
+        objects = flatten_objects(truth)
+        counts = np.zeros((len(truth.names), len(truth.images)), dtype=np.int64)
+        np.add.at(counts, (objects.category, objects.image), 1)
+        return matching, counts
+
+    def resample(
+        self, truth: GroundTruth, detections: Mapping[str, ImageDetections], weights: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        """Return the metrics of resampled images; see `Protocol.resample`. An image that is drawn twice is two."""
+        matching, counts = self.match(truth, detections)
+        samples = [_means(*_measure(matching, counts, sample)) for sample in weights]
+        return {name: np.array([sample[name] for sample in samples]) for name in samples[0]}
 
 
-def _count_objects(truth: GroundTruth) -> tuple[np.ndarray, np.ndarray]:
-    """Return (K,) objects of each class, score-0 objects too, and (K,) images that have one."""
-    objects = flatten_objects(truth)
-    counts = np.zeros((len(truth.names), len(truth.images)), dtype=np.int64)
-    np.add.at(counts, (objects.category, objects.image), 1)
-    return counts.sum(1), (counts > 0).sum(1)
+def _measure(
+    matching: Matching, counts: np.ndarray, weights: np.ndarray | None = None
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Return the metrics of each class (K,), and how many images have the class (K,).
+
+    Args:
+        matching: Detections matched to objects.
+        counts: (K, I) objects by class and image.
+        weights: (I,) how often each image counts; None means once each.
+    """
+    weighted = counts if weights is None else counts * weights
+    objects, images = weighted.sum(1), ((counts > 0) if weights is None else (counts > 0) * weights).sum(1)
+    precision = all_point_precision(matching, objects, weights)[0]
+    columns = {"AP": precision.mean(0), "AP50": precision[0], "AP75": precision[5]}
+    for most in LIMITS:
+        columns[f"AR{most}"] = (count_hits(matching, most, weights)[0] / np.maximum(objects, 1)).mean(0)
+    return columns, images
+
+
+def _means(columns: Mapping[str, np.ndarray], images: np.ndarray) -> dict[str, float]:
+    """Return the means over classes, weighted by their images, then plain."""
+    metrics = {name: _weighted_mean(values, images) for name, values in columns.items()}
+    return metrics | {f"{name}_macro": _weighted_mean(values, images > 0) for name, values in columns.items()}
 
 
 def _weighted_mean(values: np.ndarray, weights: np.ndarray) -> float:
@@ -164,7 +190,8 @@ def _whole_pixels(boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def write_submission(folder: str | Path, truth: GroundTruth, detections: Mapping[str, ImageDetections]) -> Path:
     """Write detections as VisDrone's challenge server takes them.
 
-    One `<image>.txt` for each image, empty where nothing was found; rows `x,y,w,h,score,category,-1,-1` in pixels by
+    One `<image>.txt` for each image, in its folder where names have folders (frames of VisDrone-VID, whose server
+    takes another form), empty where nothing was found; rows `x,y,w,h,score,category,-1,-1` in pixels by
     falling score, the best 500; the category is the class id plus 1, as VisDrone counts.
 
     Args:
@@ -176,22 +203,19 @@ def write_submission(folder: str | Path, truth: GroundTruth, detections: Mapping
         The folder.
 
     Raises:
-        DataError: Two images would have the same file, or as `Protocol.score`.
+        DataError: As `Protocol.score`.
     """
     flatten_detections(truth, detections)
-    files: dict[str, str] = {}
-    for image in truth.images:
-        other = files.setdefault(PurePath(image.name).stem, image.name)
-        if other != image.name:
-            raise DataError(
-                f"Images '{other}' and '{image.name}' would both be '{PurePath(image.name).stem}.txt'. "
-                "A submission names files by images without their folders. Rename one."
-            )
     folder = Path(folder)
+    flat = len({PurePath(image.name).stem for image in truth.images}) == len(truth.images)
+    for image in truth.images:
+        path = PurePath(image.name)
+        place = path.name if flat or path.is_absolute() else path
+        file = (folder / place).with_suffix(".txt")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        text = _submission_rows(detections[image.name]) if image.name in detections else ""
+        file.write_text(text, encoding="utf-8")
     folder.mkdir(parents=True, exist_ok=True)
-    for stem, name in files.items():
-        text = _submission_rows(detections[name]) if name in detections else ""
-        (folder / f"{stem}.txt").write_text(text, encoding="utf-8")
     return folder
 
 
