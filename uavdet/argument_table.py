@@ -70,7 +70,8 @@ _TABLE = [
     _row("model", None, kinds.text, _ANY_MODEL,
          "weights (.pt, .safetensors, .onnx) or a model YAML; default: the bundled so-detr-n-demo, in training none"),
     _row("data", None, kinds.text, ("train", "val", "doctor"), "dataset YAML"),
-    _row("runs", [], kinds.name_list, ("compare",), "folders of `uavdet val`; plain words mean the same"),
+    _row("runs", [], kinds.name_list, ("compare",),
+         "run folders of `uavdet val`: uavdet compare runs/val/a runs/val/b; runs of one name= are seeds of one arm"),
     _row("source", None, kinds.text, ("convert",), "folder of the dataset"),
     _row("source", None, kinds.anything, (*_INFER, "demo"),
          "image, folder, glob, video, stream URL, camera number or, in Python, arrays"),
@@ -97,11 +98,13 @@ _TABLE = [
          "loggers to switch on: tensorboard, wandb, mlflow, comet, clearml, dvc"),
     # Datasets
     _row("format", None, kinds.text, ("convert",),
-         "format of the dataset: visdrone, dota-v2, coco, ...; a wrong one lists all"),
+         "format of the dataset, needed as are source and out: visdrone, visdrone-vid, uavdt, aitod, aitod-v2, "
+         "dota-v1, dota-v1.5, dota-v2, dior, voc, tinyperson, seaperson, uavvaste, hit-uav, coco, yolo"),
     _row("link", True, kinds.boolean, ("convert",), "link the images in the place of copying them"),
     _row("strict", False, kinds.boolean, ("convert",), "fail where anything would be left out"),
     _row("tile", None, kinds.image_size, ("convert",), "cut images into tiles of this side, or height,width"),
-    _row("overlap", 200, kinds.whole, ("convert",), "with tile: pixels that neighbouring tiles share"),
+    _row("overlap", None, kinds.whole, ("convert",),
+         "with tile: pixels that neighbouring tiles share; default 200, at most a quarter of the tile"),
     _row("area", "box", kinds.choice("box", "polygon"), ("convert",),
          "area by which objects are sorted into sizes: of the box, or of the polygon where there is one"),
     # Machine

@@ -64,7 +64,21 @@ def find_yaml(given: str | Path, folder: str) -> Path:
     name = path.name if path.suffix in {".yaml", ".yml"} else f"{path.name}.yaml"
     if str(path) == path.name and name in shipped:
         return shipped[name]
+    if str(path) != path.name or path.is_dir():
+        raise ConfigError(_missing_path(path, given))
     raise ConfigError(
         f"'{given}' was not found.{suggest_name(name, shipped)} Give a path to a YAML file, "
         f"or one of those that ship: {', '.join(shipped) or 'none'}."
     )
+
+
+def _missing_path(path: Path, given: str | Path) -> str:
+    """Say what lies where a YAML was looked for."""
+    folder = path if path.is_dir() else path.parent
+    found = sorted(entry for entry in folder.glob("*") if entry.suffix in {".yaml", ".yml"}) if folder.is_dir() else []
+    what = "is a folder" if path.is_dir() else "was not found"
+    if not found:
+        return f"'{given}' {what}. Give the path of a YAML file."
+    near = suggest_name(path.name, [entry.name for entry in found]) if len(found) > 1 else ""
+    listed = ", ".join(str(entry) for entry in found[:5])
+    return f"'{given}' {what}.{near} Give the path of a YAML file; there is {listed}."

@@ -157,7 +157,7 @@ class UAVDet:
             LOGGER.warning(warning)
         keys = ("name", "split", "imgsz", "conf", "max_det", "queries", "half", "single_cls", "classes", "ignore_fill")
         settings = {key: options[key] for key in keys} | {"model": self.source, "data": str(data.yaml_file)}
-        settings |= {"max_det": limit, "run": str(folder)}
+        settings |= {"max_det": limit, "run": str(folder), "network": self._network()}
         if self.checkpoint is not None:
             settings["seed"] = (self.checkpoint.meta.get("recipe") or {}).get("seed")
         return write_evaluation(
@@ -169,6 +169,11 @@ class UAVDet:
             settings=settings,
             plots=options["plots"],
         )
+
+    def _network(self) -> str | None:
+        """Return the name of the model YAML; None for an exported file."""
+        config = getattr(self.module, "yaml", {}) or {}
+        return Path(str(config.get("yaml_file"))).name if config.get("yaml_file") else None
 
     def _model_for(self, options: dict[str, Any]) -> nn.Module | str:
         """Return what a call runs: the module, with other queries where it asks for them, or the exported file."""

@@ -293,5 +293,6 @@ def test_results_carry_the_ids_of_the_annotations(tmp_path):
     truth = read_coco_truth(tmp_path / "truth.json", {0: "person", 1: "car", 2: "boat"})
     found = ImageDetections(np.array([[1.5, 2.0, 5.0, 9.0]] * 3), np.array([0.5, 0.4, 0.3]), np.array([0, 1, 2]))
     rows = coco_results(truth, {"a.jpg": found})
-    assert rows[0] == {"image_id": "x7", "category_id": 9, "bbox": [1.5, 2.0, 3.5, 7.0], "score": 0.5}
+    box = [1.5, 2.0, 3.5, 7.0]
+    assert rows[0] == {"image_id": "x7", "file_name": "a.jpg", "category_id": 9, "bbox": box, "score": 0.5}
     assert [row["category_id"] for row in rows] == [9, 4, 3]

@@ -24,6 +24,13 @@ def write_run(folder, truth=TRUTH, seed=0, name=None, noise=3.0):
     return str(folder)
 
 
+@pytest.fixture(autouse=True)
+def apart(tmp_path, monkeypatch):
+    """Let what a comparison writes lie in the test's folder."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+
+
 @pytest.fixture
 def runs(tmp_path):
     return [
@@ -51,6 +58,8 @@ def test_fewer_than_two_runs_are_refused(capsys, runs, count):
 
 
 def test_a_folder_that_is_no_run_is_refused(capsys, runs, tmp_path):
+    (tmp_path / "empty").mkdir()
+    assert "does not exist" in fail(capsys, runs[0], str(tmp_path / "absent"))[1]
     code, error = fail(capsys, runs[0], str(tmp_path / "empty"))
     assert code == DataError.exit_code
     assert f"Run '{tmp_path / 'empty'}' has no report/metrics.json" in error
@@ -71,7 +80,10 @@ def test_unknown_protocols_are_refused(capsys, runs):
     ("change", "message"),
     [
         (lambda t: replace(t, images=t.images[1:]), "they have 8 and 7 images"),
-        (lambda t: replace(t, images=t.images[::-1]), "one has the image 0.jpg where the other has 7.jpg"),
+        (
+            lambda t: replace(t, images=[replace(t.images[0], name="z.jpg"), *t.images[1:]]),
+            "one has the image 0.jpg where the other has z.jpg",
+        ),
         (lambda t: replace(t, names={**t.names, 0: "z"}), r"their classes are \['a', 'b', 'c', 'd'\] and \['z'"),
         (
             lambda t: replace(t, images=[replace(t.images[0], boxes=t.images[0].boxes + 1), *t.images[1:]]),
@@ -157,3 +169,26 @@ def test_one_box_in_the_table_is_worked_out(capsys, tmp_path):
 def test_seeds_of_one_arm_have_no_difference(capsys, runs):
     assert main(["compare", *runs[:2], "samples=5"]) == 0
     assert "All runs are called 'plain'" in capsys.readouterr().out
+
+
+def test_the_same_images_in_another_order_are_the_same_truth(capsys, runs, tmp_path):
+    turned = GroundTruth(TRUTH.images[::-1], TRUTH.names, TRUTH.category_ids)
+    again = write_run(tmp_path / "turned", truth=turned, name="turned")
+    found = noisy_detections(TRUTH, 0, noise=3.0)
+    scores = [Coco().score(turned, found)]
+    write_report(tmp_path / "turned" / "report", turned, found, scores, {}, settings={"name": "turned"}, plots=False)
+    assert main(["compare", runs[0], again, "samples=20", "json=True"]) == 0
+    differences = json.loads(capsys.readouterr().out)["protocols"]["coco"]["differences"]
+    assert all(d["interval"] == [0, 0] for d in differences if d["samples"])
+
+
+def test_runs_of_one_name_and_other_networks_are_no_arm(capsys, tmp_path):
+    folders = []
+    for index, network in enumerate(("so-detr-n.yaml", "rtdetr-n.yaml")):
+        folder, found = tmp_path / f"r{index}", noisy_detections(TRUTH, index, noise=3.0)
+        settings = {"name": "arm", "network": network}
+        write_report(folder / "report", TRUTH, found, [Coco().score(TRUTH, found)], {}, settings=settings, plots=False)
+        folders.append(str(folder))
+    code, error = fail(capsys, *folders)
+    assert code == UsageError.exit_code
+    assert "network=so-detr-n.yaml and rtdetr-n.yaml" in error

@@ -59,7 +59,7 @@ class DataConfig:
         if split not in self.images:
             raise ConfigError(
                 f"{self.yaml_file} has no '{split}:' entry. It has {', '.join(self.images) or 'none'}. "
-                f"Add one, or give split={next(iter(self.images), 'val')}."
+                f"Add one; uavdet val can also score another: split={next(iter(self.images), 'val')}."
             )
         for path in self.images[split]:
             if not path.exists():

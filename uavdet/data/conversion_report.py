@@ -40,6 +40,8 @@ class SplitCounts:
 _INFORMATION = {
     "clipped": "object that reaches over the border: clipped in the label file, as annotated in the JSON",
     "repeated": "object that stands twice: once in the label file, as annotated in the JSON",
+    "ignored": "object that is not scored: ignored in training and in scores, kept in the JSON (iscrowd, ignore)",
+    "excluded": "object of a class that is not detected: background, kept in the JSON apart (excluded)",
     "cut": "object of which a tile shows less than 70 %: an ignore region of that tile",
 }
 

@@ -120,7 +120,7 @@ def score_coco(truth: GroundTruth, detections: Mapping[str, ImageDetections]) ->
 
 
 def coco_results(truth: GroundTruth, detections: Mapping[str, ImageDetections]) -> list[dict[str, Any]]:
-    """Return detections as COCO results, under the ids of the annotations.
+    """Return detections as COCO results, under the ids of the annotations; `file_name` tells which image is meant.
 
     Where those have no ids, images are numbered from 1, and a category is its class id plus 1.
     """
@@ -135,6 +135,7 @@ def _results(
     return [
         {
             "image_id": images[name],
+            "file_name": name,
             "category_id": categories[int(category)],
             "bbox": _xywh(box),
             "score": float(score),

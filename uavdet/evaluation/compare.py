@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import textwrap
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -20,6 +21,7 @@ from uavdet.json_output import as_plain, print_json
 from uavdet.run_folders import output_folder
 
 _WIDTH = 120
+_SAME_IN_AN_ARM = ("network", "imgsz", "conf", "max_det", "queries")
 
 
 def run_compare(options: Mapping[str, Any]) -> int:
@@ -80,7 +82,16 @@ def read_runs(folders: list[str]) -> list[ValidatedRun]:
         raise DataError(f"Run '{folders[0]}' has no image. Validate the model on a split with images.")
     for other in runs[1:]:
         _check_same_truth(runs[0], other)
-    return runs
+    return [runs[0], *(_in_order_of(runs[0], other) for other in runs[1:])]
+
+
+def _in_order_of(first: ValidatedRun, other: ValidatedRun) -> ValidatedRun:
+    """Return a run with its images in the order of another's, so that a sample draws the same ones of both."""
+    order = [PurePath(image.name).name for image in first.truth.images]
+    if order == [PurePath(image.name).name for image in other.truth.images]:
+        return other
+    by_name = {PurePath(image.name).name: image for image in other.truth.images}
+    return replace(other, truth=replace(other.truth, images=[by_name[name] for name in order]))
 
 
 def _check_same_truth(first: ValidatedRun, other: ValidatedRun) -> None:
@@ -113,10 +124,22 @@ def _same_objects(image: ImageTruth, twin: ImageTruth) -> bool:
 
 
 def group_runs(runs: list[ValidatedRun]) -> dict[str, list[ValidatedRun]]:
-    """Return runs by the name that `uavdet val` was told: those of one name are seeds of one arm."""
+    """Return runs by the name that `uavdet val` was told: those of one name are seeds of one arm.
+
+    Raises:
+        UsageError: Runs of one name were made with different networks or settings.
+    """
     arms: dict[str, list[ValidatedRun]] = {}
     for run in runs:
         arms.setdefault(run.name, []).append(run)
+    for name, seeds in arms.items():
+        for key in _SAME_IN_AN_ARM:
+            values = list(dict.fromkeys(str(run.record.get(key)) for run in seeds))
+            if len(values) > 1:
+                raise UsageError(
+                    f"The runs called '{name}' have {key}={' and '.join(values)}. Runs of one name are seeds of one "
+                    "arm, which differ in their weights alone: validate with another name=NAME."
+                )
     return arms
 
 

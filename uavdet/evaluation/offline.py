@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
@@ -53,6 +54,10 @@ def score_predictions(**options: Any) -> dict[str, Any]:
     noted |= {"run": str(folder), "data": str(data.yaml_file)}
     noted["predictions"] = settings["predictions"]
     table = write_evaluation(folder, truth, detections, scores, files, settings=noted, plots=settings["plots"])
+    if not any(value > 0 for score in scores for value in score.metrics.values()) and truth.counts.any() and detections:
+        logging.getLogger(__name__).warning(
+            f"No detection of {settings['predictions']} finds an object: are they of these images and classes?"
+        )
     if settings["verbose"]:
         print(f"{_summary(truth, detections)}\n{table}\nResults: {folder}", file=sys.stdout, flush=True)
     return {key: value for score in scores for key, value in score.as_row().items()} | {"save_dir": str(folder)}

@@ -120,12 +120,16 @@ def _write_whole(file: Path, write: Callable[[Path], object]) -> None:
 
 
 def hash_truth(truth: GroundTruth) -> str:
-    """Return a fingerprint of the classes, images and objects of a ground truth, in their order.
+    """Return a fingerprint of the classes, images and objects of a ground truth.
 
-    Folders of image names do not count: the same dataset may lie in different places.
+    Folders of image names do not count, nor does the order of images: the same dataset may lie in different places,
+    or be listed anew. Where names are equal but for folders, the order counts.
     """
     digest = hashlib.sha256(json.dumps(sorted(truth.names.items())).encode())
-    for image in truth.images:
+    images = list(truth.images)
+    if len({PurePath(image.name).name for image in images}) == len(images):
+        images.sort(key=lambda image: PurePath(image.name).name)
+    for image in images:
         head = [PurePath(image.name).name, [int(side) for side in image.size], bool(image.dense)]
         digest.update(json.dumps([*head, len(image.classes), len(image.ignore_regions)]).encode())
         for name, (kind, _) in _TRUTH_COLUMNS.items():
@@ -142,6 +146,8 @@ def read_run(folder: str | Path) -> ValidatedRun:
     folder = Path(folder)
     report = folder if folder.name == REPORT_FOLDER else folder / REPORT_FOLDER
     run = folder.parent if folder.name == REPORT_FOLDER else folder
+    if not folder.is_dir():
+        raise DataError(f"Run '{folder}' does not exist. Give a folder that 'uavdet val' wrote.")
     for file in (report / METRICS_FILE, report / DETECTIONS_FILE):
         if not file.is_file():
             raise DataError(

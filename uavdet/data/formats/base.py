@@ -97,6 +97,7 @@ def find_format(name: str | None) -> type[DatasetFormat]:
     known = available_formats()
     if not name:
         raise UsageError(f"No format was given. Give one: format=visdrone. Known: {', '.join(known)}.")
+    name = name.strip().lower().replace("_", "-")
     if name not in known:
         raise UsageError(f"Unknown format '{name}'.{suggest_name(name, known)} Known: {', '.join(known)}.")
     return known[name]
