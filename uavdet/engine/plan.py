@@ -17,6 +17,7 @@ from uavdet.engine.device import check_device
 from uavdet.engine.families import Family, family_of, load_model_config
 from uavdet.errors import CheckpointError, UsageError
 from uavdet.methods.base import TrainingMethod, build_methods
+from uavdet.methods.teacher import TeacherPool
 from uavdet.nn.build import ModelConfig
 from uavdet.run_folders import run_folder
 
@@ -56,6 +57,8 @@ class TrainingPlan:
         precision: 'bf16', 'fp16' or 'fp32', for what `amp` asks and the device has.
         start: The checkpoint that the weights come from, if any.
         resume: The checkpoint to continue, if any.
+        method_settings: The settings of the methods, as they were given.
+        teachers: The teachers of the methods.
     """
 
     options: dict[str, Any]
@@ -68,6 +71,7 @@ class TrainingPlan:
     start: Checkpoint | None = None
     resume: Checkpoint | None = None
     method_settings: dict[str, Any] = field(default_factory=dict)
+    teachers: TeacherPool = field(default_factory=lambda: TeacherPool({}))
 
     def recipe(self) -> dict[str, Any]:
         """Return the options as plain data, for args.yaml and for checkpoints; `recipe=` reads it back."""
@@ -135,7 +139,8 @@ def _assemble(
         data.require(split)
     check_class_ids(options["classes"], data.names, data.yaml_file)
     _follow_queries(options, given, config)
-    return TrainingPlan(
+    names = {0: "object"} if options["single_cls"] else data.names
+    plan = TrainingPlan(
         options=options,
         config=config,
         family=family,
@@ -146,7 +151,11 @@ def _assemble(
         start=start,
         resume=resume,
         method_settings=settings,
+        teachers=TeacherPool(names),
     )
+    for method in plan.methods:
+        method.check(plan, plan.teachers)
+    return plan
 
 
 def _follow_queries(options: dict[str, Any], given: set[str], config: ModelConfig) -> None:

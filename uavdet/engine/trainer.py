@@ -34,6 +34,8 @@ from uavdet.engine.random_state import seed_epoch
 from uavdet.engine.run_state import checkpoint_of, restore_run
 from uavdet.engine.validator import LetterboxValidator, StretchValidator
 from uavdet.errors import TrainingError, UsageError
+from uavdet.methods.extras import StudentExtras
+from uavdet.methods.features import FeatureRecorder
 
 if TYPE_CHECKING:
     from ultralytics.models.yolo.detect import DetectionTrainer as _Trainer
@@ -158,9 +160,19 @@ class TrainerHooks(_Trainer):
             model.to(memory_format=torch.channels_last)
         if self.args.freeze is not None:
             self.args.freeze = self._frozen_rows(self.args.freeze)
+        self.teachers, self.student_extras = self.plan.teachers, StudentExtras()
+        self._features: FeatureRecorder | None = None
         for method in self.plan.methods:
             method.prepare(self)
             model.auxiliary_losses.functions.append(method.losses)
+        if len(self.student_extras):
+            model.student_extras = self.student_extras.to(self.device)
+
+    def student_features(self) -> FeatureRecorder:
+        """Return the student's feature maps of the last forward pass, for the methods that ask."""
+        if self._features is None:
+            self._features = FeatureRecorder(self.model)
+        return self._features
 
     def _frozen_rows(self, freeze: int | list[int | str]) -> list[str]:
         """Return the names of the rows to freeze.
