@@ -99,6 +99,7 @@ class HookedLoss:
         auxiliary = self.auxiliary_losses
         with torch.autocast(batch["img"].device.type, self.autocast_dtype, enabled=mixed):
             if self.training and not auxiliary.detection:
+                self.criterion = getattr(self, "criterion", None) or self.init_criterion()  # type: ignore[attr-defined]
                 preds, total = None, batch["img"].new_zeros(())
                 items = dict.fromkeys(self.item_names, total)
             else:
