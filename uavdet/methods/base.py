@@ -37,8 +37,11 @@ class TrainingMethod:
     Attributes:
         name: What `methods=` calls it.
         Args: Its settings.
+        preliminary: Whether the running epoch only prepares the model. It is validated, but it is not taken for the
+            best, and it does not count for stopping early.
     """
 
+    preliminary: bool = False
     name: ClassVar[str] = ""
     Args: ClassVar[type[MethodArgs]] = MethodArgs
 

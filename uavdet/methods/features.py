@@ -46,6 +46,11 @@ class FeatureRecorder:
             row.register_forward_hook(tap)
 
     @property
+    def first(self) -> Tensor:
+        """The map of the first row, (B, C, H, W): of a model with a thumbnail, the thumbnail."""
+        return self._backbone[0].value
+
+    @property
     def head_inputs(self) -> list[Tensor]:
         """The maps that entered the head, (B, C_i, H_i, W_i), finest first."""
         return list(self._head.value)

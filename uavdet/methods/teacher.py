@@ -69,9 +69,12 @@ class Teacher:
             with torch.no_grad():
                 outputs: Any = self.model.predict(self._resize(images))  # type: ignore[operator]
             self._images = images
-            order = self._order if self._order is None else self._order.to(images.device)
-            self.outputs = outputs.with_classes(order) if isinstance(outputs, DETROutputs) else None
+            self.outputs = self.in_student_order(outputs) if isinstance(outputs, DETROutputs) else None
         return self
+
+    def in_student_order(self, outputs: DETROutputs) -> DETROutputs:
+        """Return predictions of the teacher's head with the classes in the student's order."""
+        return outputs.with_classes(None if self._order is None else self._order.to(outputs.logits.device))
 
     def _resize(self, images: Tensor) -> Tensor:
         side = self.imgsz

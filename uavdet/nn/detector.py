@@ -23,6 +23,7 @@ from uavdet.losses.ignore import regions_of_batch
 from uavdet.losses.stock import RegionRTDETRLoss, yolo_criterion
 from uavdet.nn.build import ModelConfig, build_network
 from uavdet.nn.decoder import RTDETRDecoder, check_count
+from uavdet.nn.thumbnail import input_stride
 
 Batch = dict[str, Any]
 AuxiliaryLoss = Callable[[nn.Module, Batch, Any], dict[str, Tensor]]
@@ -202,7 +203,7 @@ class Detector(HookedLoss, RTDETRDetectionModel):
         self.model, self.save = build_network(self.yaml, channels)
         self.nc = self.yaml["nc"]
         self.names = {index: str(index) for index in range(self.nc)}
-        self.inplace, self.task, self.stride = True, "detect", torch.tensor([32.0])
+        self.inplace, self.task, self.stride = True, "detect", torch.tensor([float(input_stride(self.yaml))])
         self.auxiliary_losses = AuxiliaryLosses()
         if queries is not None:
             self.set_queries(queries)
