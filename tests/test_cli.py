@@ -10,7 +10,7 @@ import pytest
 
 from uavdet.argument_table import ARGUMENTS, MODES
 from uavdet.arguments import arguments_of, parse_options
-from uavdet.cli import help_text, main, split_words
+from uavdet.cli import _name_plain_words, help_text, main, split_words
 from uavdet.errors import UsageError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -32,6 +32,20 @@ ROOT = Path(__file__).resolve().parents[1]
 )
 def test_words_become_options(words, options):
     assert split_words(words) == options
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["a", "b"], ["runs=a,b"]),
+        (["a", "--project", "p", "b", "seed=1"], ["--project", "p", "seed=1", "runs=a,b"]),
+        (["--json", "a", "--exist-ok", "true", "b"], ["--json", "--exist-ok", "true", "runs=a,b"]),
+        (["--project=p", "a"], ["--project=p", "runs=a"]),
+        (["runs=a"], ["runs=a"]),
+    ],
+)
+def test_plain_words_are_no_values_of_keys(words, named):
+    assert _name_plain_words(words, "runs") == named
 
 
 @pytest.mark.parametrize(

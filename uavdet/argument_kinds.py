@@ -56,6 +56,18 @@ def fraction(value: Any) -> float:
     return read
 
 
+def one_of(*allowed: int) -> Callable[[Any], int]:
+    """Return a reader that takes one of some integers."""
+
+    def parse(value: Any) -> int:
+        read = integer(value)
+        if read not in allowed:
+            raise ValueError(" or ".join(map(str, allowed)))
+        return read
+
+    return parse
+
+
 def non_negative(value: Any) -> float:
     """Read a number of at least 0."""
     read = number(value)

@@ -19,6 +19,7 @@ MODES = {
     "convert": "turn a dataset of another format into one that train and val take",
     "doctor": "check a dataset before a day of training is spent on it",
     "compare": "compare validated runs, with bootstrap intervals for every difference",
+    "analyze": "look at what a model does to images: analyze thumbnail",
     "export": "write an ONNX file, or weights without training state",
     "import": "turn a pickled Ultralytics checkpoint into one of ours",
     "info": "count parameters and GFLOPs of a model",
@@ -59,7 +60,7 @@ class Argument:
 
 _row = Argument
 _ANY_MODEL = ("train", "val", "predict", "track", "export", "info", "doctor")
-_RUN = ("train", "val", "predict", "track", "demo", "doctor", "compare")
+_RUN = ("train", "val", "predict", "track", "demo", "doctor", "compare", "analyze")
 _EVERYWHERE = tuple(mode for mode in MODES if mode != "help")
 _INFER = ("predict", "track")
 _OPTIMIZERS = ("auto", "SGD", "MuSGD", "Adam", "Adamax", "AdamW", "NAdam", "RAdam", "RMSProp")
@@ -69,12 +70,16 @@ _TABLE = [
     # What to work on
     _row("model", None, kinds.text, _ANY_MODEL,
          "weights (.pt, .safetensors, .onnx) or a model YAML; default: the bundled so-detr-n-demo, in training none"),
+    _row("model", None, kinds.text, ("analyze",), "weights (.pt, .safetensors) or a model YAML"),
+    _row("kind", None, kinds.text, ("analyze",), "what to look at: thumbnail; a plain word means the same"),
     _row("data", None, kinds.text, ("train", "val", "doctor"), "dataset YAML"),
     _row("runs", [], kinds.name_list, ("compare",),
          "run folders of `uavdet val`: uavdet compare runs/val/a runs/val/b; runs of one name= are seeds of one arm"),
     _row("source", None, kinds.text, ("convert",), "folder of the dataset"),
     _row("source", None, kinds.anything, (*_INFER, "demo"),
          "image, folder, glob, video, stream URL, camera number or, in Python, arrays"),
+    _row("source", None, kinds.text, ("analyze",), "image, folder of images, or glob"),
+    _row("images", 16, kinds.count, ("analyze",), "most images to look at"),
     _row("weights", None, kinds.text, ("import",), "pickled Ultralytics checkpoint to turn into ours"),
     _row("trust", False, kinds.boolean, ("import",),
          "run the program that a pickled checkpoint is; say so only for files you trust"),
@@ -86,6 +91,12 @@ _TABLE = [
     _row("nc", None, kinds.count, ("info",), "number of classes, in the place of the YAML's"),
     _row("queries", None, kinds.count, _ANY_MODEL,
          "number of object queries of a DETR, in the place of the model's", DETR),
+    _row("thumbnail", None, kinds.one_of(2, 4), ("train", "info", "analyze"),
+         "2 or 4: put a stem before the model that shrinks its images by this factor", DETR),
+    _row("thumbnail_kind", None, kinds.choice("learned", "area", "bicubic"), ("train", "info", "analyze"),
+         "with thumbnail: learned (default), or a resize that learns nothing: area, bicubic", DETR),
+    _row("thumbnail_layers", None, kinds.one_of(1, 2, 5), ("train", "info", "analyze"),
+         "with thumbnail: convolutions of the learned one: 1, 2 (default) or 5", DETR),
     # Where results go
     _row("project", None, kinds.text, _RUN, "folder of runs; default runs/<mode>"),
     _row("name", None, kinds.text, _RUN, "name of the run in its project; numbered where it exists"),
@@ -116,6 +127,8 @@ _TABLE = [
          "images a step; in training -1 finds the largest that fits a GPU"),
     _row("imgsz", None, kinds.image_size, (*_ANY_MODEL, "demo"),
          "side of the network input in pixels, a multiple of 32; all modes but train take height,width too"),
+    _row("imgsz", None, kinds.image_size, ("analyze",),
+         "side of the network input in pixels, or height,width; a multiple of 32 times the thumbnail's factor"),
     _row("half", False, kinds.boolean, ("val", "predict", "track", "export"),
          "half precision: on a GPU, or of the written weights"),
     _row("channels_last", None, kinds.boolean, ("train",), "channels-last memory; default: where it is faster"),

@@ -18,12 +18,15 @@ from uavdet.assets import DEFAULT_RECIPE, find_yaml
 from uavdet.errors import UAVDetError, UsageError, suggest_name
 
 _RUNNERS = {mode: f"uavdet.commands:run_{mode}" for mode in MODES if mode not in {"help", "checks"}}
+_PLAIN_WORDS = {"compare": "runs", "analyze": "kind"}
+"""Modes that take words without a key, and the key that these stand for."""
 _FLAG_VALUES = {"true", "false", "yes", "no", "0", "1"}
 _RUNNERS |= {
     "checks": "uavdet.checks:run_checks",
     "convert": "uavdet.data.convert:run_convert",
     "doctor": "uavdet.data.doctor.command:run_doctor",
     "compare": "uavdet.evaluation.compare:run_compare",
+    "analyze": "uavdet.analysis.command:run_analyze",
 }
 
 
@@ -66,16 +69,29 @@ def _run(words: list[str]) -> int:
     if any(word in {"-h", "--help", "help"} for word in rest):
         print(help_text(mode))
         return 0
-    if mode == "compare":
-        rest = _name_runs(rest)
+    if mode in _PLAIN_WORDS:
+        rest = _name_plain_words(rest, _PLAIN_WORDS[mode])
     options = parse_options(split_words(rest), mode)
     return _runner(mode)(options)
 
 
-def _name_runs(words: list[str]) -> list[str]:
-    """Put the plain words of `uavdet compare A B` into `runs=A,B`."""
-    folders = [word for word in words if "=" not in word and not word.startswith("--")]
-    return [*(word for word in words if word not in folders), *([f"runs={','.join(folders)}"] if folders else [])]
+def _name_plain_words(words: list[str], name: str) -> list[str]:
+    """Put the plain words of `uavdet compare A B` into `runs=A,B`, and that of `uavdet analyze A` into `kind=A`."""
+    plain: list[str] = []
+    rest: list[str] = []
+    for word in words:
+        is_value = bool(rest) and _awaits_value(rest[-1], word)
+        (rest if "=" in word or word.startswith("--") or is_value else plain).append(word)
+    return [*rest, *([f"{name}={','.join(plain)}"] if plain else [])]
+
+
+def _awaits_value(word: str, following: str) -> bool:
+    """Return whether the word after `--key` is its value; a flag takes one only where it is a value of flags."""
+    if not word.startswith("--") or "=" in word:
+        return False
+    name = word.removeprefix("--").replace("-", "_")
+    is_flag = name in ARGUMENTS and ARGUMENTS[name].is_flag
+    return not is_flag or following.lower() in _FLAG_VALUES
 
 
 def _runner(mode: str) -> Callable[[dict[str, Any]], int]:

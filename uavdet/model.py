@@ -14,10 +14,17 @@ from uavdet.arguments import check_family, defaults_of, parse_options
 from uavdet.assets import DEMO_WEIGHTS, find_weights
 from uavdet.data.config import DataConfig, check_class_ids, load_data_config
 from uavdet.engine import calls
-from uavdet.engine.checkpoint import Checkpoint, describe_model, half_weights, load_model, save_checkpoint
+from uavdet.engine.checkpoint import (
+    Checkpoint,
+    describe_model,
+    half_weights,
+    load_model,
+    read_checkpoint,
+    save_checkpoint,
+)
 from uavdet.engine.device import check_device
 from uavdet.engine.exported import Exported, is_exported, read_exported
-from uavdet.engine.families import Family, build_model, load_model_config, model_family
+from uavdet.engine.families import Family, build_model, load_model_config, model_family, with_thumbnail
 from uavdet.engine.plan import check_imgsz
 from uavdet.engine.predictor import LetterboxPredictor, StretchPredictor
 from uavdet.engine.profile import ModelProfile, profile_model
@@ -26,6 +33,7 @@ from uavdet.engine.validator import LetterboxValidator, StretchValidator
 from uavdet.errors import UsageError
 from uavdet.evaluation.protocol import find_protocols
 from uavdet.evaluation.scoring import crowding_warning, write_evaluation
+from uavdet.nn.thumbnail import TRUNK_STRIDE, input_stride
 from uavdet.run_folders import output_folder
 from uavdet.video.tracking import SourceTracker, read_tracker
 
@@ -92,7 +100,7 @@ class UAVDet:
         return self.predict(source, stream=stream, **options)
 
     def train(self, callbacks: Callbacks | None = None, **options: Any) -> TrainResult:
-        """Train from this model and become the best checkpoint of the run.
+        """Train from this model and become the best checkpoint of the run, unless that is no detector.
 
         Args:
             callbacks: Functions to call at Ultralytics' training events, by event name.
@@ -102,7 +110,9 @@ class UAVDet:
         if self._queries is not None:
             options.setdefault("queries", self._queries)
         result = train(options, callbacks)
-        self._open(str(result.best if result.best.exists() else result.last))
+        best = result.best if result.best.exists() else result.last
+        if "amplifier" not in read_checkpoint(best).meta["yaml"]:
+            self._open(str(best))
         return result
 
     def val(self, **options: Any) -> dict[str, Any]:
@@ -291,13 +301,14 @@ class UAVDet:
         return source.with_suffix(f".{suffix}")
 
     def info(self, **options: Any) -> ModelProfile:
-        """Count parameters and GFLOPs; `imgsz` and `nc` as in `uavdet info`."""
+        """Count parameters and GFLOPs; `imgsz`, `nc` and `thumbnail` as in `uavdet info`."""
         options = self._resolve("info", options)
         if self.module is None:
             raise UsageError(f"'{self.source}' is an exported file. Give weights or a model YAML.")
         module: Any = self._model_for(options)
-        if options["nc"] is not None and options["nc"] != len(self.names):
-            module = build_model(module.yaml, nc=options["nc"])
+        config = with_thumbnail(module.yaml, options)
+        if config is not module.yaml or (options["nc"] is not None and options["nc"] != len(self.names)):
+            module = build_model(config, nc=options["nc"] or len(self.names))
         size = options["imgsz"]
         return profile_model(module, (size[0], size[1]) if isinstance(size, list) else (size, size))
 
@@ -316,7 +327,7 @@ class UAVDet:
         calls.check_batch(parsed.get("batch"))
         resolved = {**defaults_of(mode), **parsed}
         if "imgsz" in resolved:
-            resolved["imgsz"] = check_imgsz(resolved["imgsz"] or self._own_size())
+            resolved["imgsz"] = check_imgsz(resolved["imgsz"] or self._own_size(), stride=self._stride(resolved))
         if "max_det" in resolved and "max_det" not in parsed:
             resolved["max_det"] = max(resolved["max_det"], resolved["queries"] or self._own_queries())
         if "device" in resolved:
@@ -324,6 +335,12 @@ class UAVDet:
         if mode != "export" and "half" in resolved:
             resolved["half"] = calls.half_where_it_works(resolved)
         return resolved
+
+    def _stride(self, options: dict[str, Any]) -> int:
+        """Return what sides of the input are multiples of; an exported file has one size, and says so itself."""
+        if self.module is None or self.family is not Family.OURS:
+            return TRUNK_STRIDE
+        return input_stride(with_thumbnail(self.module.yaml, options))  # type: ignore[arg-type]
 
     def _own_size(self) -> int | list[int]:
         """Return the input size that the model was exported with or trained for, else 640."""

@@ -7,6 +7,7 @@ a user's own in that form) go to Ultralytics' parser, and keep its training reci
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,10 @@ from ultralytics.utils import ROOT
 
 from uavdet.argument_table import DETR, YOLO
 from uavdet.assets import find_yaml, list_assets, read_yaml
-from uavdet.errors import ConfigError, suggest_name
+from uavdet.errors import ConfigError, UsageError, suggest_name
 from uavdet.nn.build import ModelConfig, read_rows
 from uavdet.nn.detector import Detector, StockRTDETR, StockYOLO
+from uavdet.nn.thumbnail import insert_thumbnail
 
 
 class Family(Enum):
@@ -85,6 +87,33 @@ def family_of(config: ModelConfig) -> Family:
 
 def _known_to_ultralytics(module: str) -> bool:
     return module.startswith(("nn.", "torchvision.ops.")) or hasattr(tasks, module)
+
+
+def with_thumbnail(config: ModelConfig, options: Mapping[str, Any]) -> ModelConfig:
+    """Return a model YAML with the thumbnail that the options ask for, if they do.
+
+    Args:
+        config: A model YAML as a dict.
+        options: `thumbnail`, `thumbnail_kind` and `thumbnail_layers`; None where they are not given.
+
+    Raises:
+        UsageError: The model is a stock one or has another thumbnail, or options are given that do nothing.
+    """
+    factor, kind, layers = (options.get(name) for name in ("thumbnail", "thumbnail_kind", "thumbnail_layers"))
+    if factor is None:
+        for name in ("thumbnail_kind", "thumbnail_layers"):
+            if options.get(name) is not None:
+                raise UsageError(f"{name}={options[name]} has no effect without a factor. Add thumbnail=4 or 2.")
+        return config
+    if family_of(config) is not Family.OURS:
+        plain = [name for name in list_assets("cfg/models") if "-thumb" not in name]
+        raise UsageError(
+            f"thumbnail={factor} is for this project's models; {config.get('yaml_file')} is a stock one of "
+            f"Ultralytics. Give one of {', '.join(plain)}."
+        )
+    if layers is not None and kind not in {None, "learned"}:
+        raise UsageError(f"thumbnail_layers={layers} has no effect on thumbnail_kind={kind}, which has none. Drop it.")
+    return insert_thumbnail(config, factor, kind or "learned", layers or 2)
 
 
 def build_model(config: ModelConfig, nc: int | None = None, channels: int = 3, queries: int | None = None) -> nn.Module:

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from ultralytics.utils.torch_utils import unwrap_model
 
+from uavdet.nn.thumbnail import input_stride
+
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Return whether an error means that memory was not enough, on any device."""
@@ -17,10 +19,10 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def memory_advice(trainer: Any) -> str:
     """Return what helps against lack of memory, in one line."""
-    options = trainer.plan.options
+    options, stride = trainer.plan.options, input_stride(trainer.plan.config)
     advice = [
         f"batch={max(1, int(trainer.batch_size) // 2)}",
-        f"imgsz={max(64, trainer.args.imgsz * 3 // 4 // 32 * 32)}",
+        f"imgsz={max(2 * stride, trainer.args.imgsz * 3 // 4 // stride * stride)}",
     ]
     if trainer.plan.precision == "fp32":
         advice.append("amp=auto")

@@ -12,12 +12,14 @@ import torch
 from uavdet.arguments import check_family, defaults_of, foreign_arguments, parse_options, read_recipe
 from uavdet.assets import DEFAULT_RECIPE, find_weights, find_yaml
 from uavdet.data.config import DataConfig, check_class_ids, load_data_config
-from uavdet.engine.checkpoint import Checkpoint, read_checkpoint
+from uavdet.engine.checkpoint import Checkpoint, read_checkpoint, refuse_amplifier
 from uavdet.engine.device import check_device
-from uavdet.engine.families import Family, family_of, load_model_config
+from uavdet.engine.families import Family, family_of, load_model_config, with_thumbnail
 from uavdet.errors import CheckpointError, UsageError
 from uavdet.methods.base import TrainingMethod, build_methods
+from uavdet.methods.teacher import TeacherPool
 from uavdet.nn.build import ModelConfig
+from uavdet.nn.thumbnail import input_stride
 from uavdet.run_folders import run_folder
 
 _WEIGHT_SUFFIXES = {".pt", ".safetensors"}
@@ -56,6 +58,8 @@ class TrainingPlan:
         precision: 'bf16', 'fp16' or 'fp32', for what `amp` asks and the device has.
         start: The checkpoint that the weights come from, if any.
         resume: The checkpoint to continue, if any.
+        method_settings: The settings of the methods, as they were given.
+        teachers: The teachers of the methods.
     """
 
     options: dict[str, Any]
@@ -68,6 +72,7 @@ class TrainingPlan:
     start: Checkpoint | None = None
     resume: Checkpoint | None = None
     method_settings: dict[str, Any] = field(default_factory=dict)
+    teachers: TeacherPool = field(default_factory=lambda: TeacherPool({}))
 
     def recipe(self) -> dict[str, Any]:
         """Return the options as plain data, for args.yaml and for checkpoints; `recipe=` reads it back."""
@@ -98,6 +103,7 @@ def plan_training(user: Mapping[str, Any]) -> TrainingPlan:
     config, start = _read_model(given["model"])
     family = family_of(config)
     merged = {**defaults_of("train"), **_family_defaults(family), **given}
+    config = with_thumbnail(config, merged)
     return _assemble(merged, set(given), config, family, start)
 
 
@@ -105,6 +111,7 @@ def _read_model(model: str) -> tuple[ModelConfig, Checkpoint | None]:
     suffix = Path(model).suffix
     if suffix in _WEIGHT_SUFFIXES:
         checkpoint = read_checkpoint(model)
+        refuse_amplifier(model, checkpoint)
         return checkpoint.meta["yaml"], checkpoint
     if suffix == ".onnx":
         raise UsageError(f"model='{model}' is an exported file and cannot be trained. Give the .pt it was made from.")
@@ -128,14 +135,15 @@ def _assemble(
     settings = {key: value for key, value in merged.items() if "." in key}
     options = {key: value for key, value in merged.items() if "." not in key}
     check_family(given, family.arguments)
-    options["imgsz"] = check_imgsz(options["imgsz"], training=True)
+    options["imgsz"] = check_imgsz(options["imgsz"], training=True, stride=input_stride(config))
     options["device"] = check_device(options["device"], several=True)
     data = load_data_config(options.get("data"))
     for split in ("train", "val"):
         data.require(split)
     check_class_ids(options["classes"], data.names, data.yaml_file)
     _follow_queries(options, given, config)
-    return TrainingPlan(
+    names = {0: "object"} if options["single_cls"] else data.names
+    plan = TrainingPlan(
         options=options,
         config=config,
         family=family,
@@ -146,7 +154,11 @@ def _assemble(
         start=start,
         resume=resume,
         method_settings=settings,
+        teachers=TeacherPool(names),
     )
+    for method in plan.methods:
+        method.check(plan, plan.teachers)
+    return plan
 
 
 def _follow_queries(options: dict[str, Any], given: set[str], config: ModelConfig) -> None:
@@ -159,7 +171,8 @@ def check_imgsz(imgsz: int | list[int], *, training: bool = False, stride: int =
     """Return a size that the network can take.
 
     Raises:
-        UsageError: A side is no multiple of `stride`, too small, or training was given two sides.
+        UsageError: A side is no multiple of `stride`, too small, or training was given two sides; the message names
+            the nearest sizes that can be taken.
     """
     sides = imgsz if isinstance(imgsz, list) else [imgsz]
     if training and len(sides) > 1:
@@ -167,12 +180,18 @@ def check_imgsz(imgsz: int | list[int], *, training: bool = False, stride: int =
     smallest = 2 * stride if training else stride
     for side in sides:
         if side % stride or side < smallest:
-            nearest = max(smallest, round(side / stride) * stride)
             raise UsageError(
                 f"imgsz={side} is not allowed: a side is a multiple of {stride}, at least {smallest}. "
-                f"The nearest is imgsz={nearest}."
+                f"{_nearest_sizes(side, stride, smallest)}"
             )
     return imgsz
+
+
+def _nearest_sizes(side: int, stride: int, smallest: int) -> str:
+    below = side // stride * stride
+    if below < smallest:
+        return f"The nearest is imgsz={smallest}."
+    return f"The nearest are imgsz={below} and imgsz={below + stride}."
 
 
 def resolve_precision(amp: bool | str, device: Any) -> str:

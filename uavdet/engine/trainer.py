@@ -24,7 +24,7 @@ from ultralytics.utils.torch_utils import unwrap_model
 from uavdet.data.dataset import LetterboxDataset, StretchDataset
 from uavdet.data.statistics import training_statistics
 from uavdet.engine import distributed
-from uavdet.engine.checkpoint import load_model, load_weights, save_checkpoint, strip_checkpoint
+from uavdet.engine.checkpoint import load_all, load_weights, read_checkpoint, save_checkpoint, strip_checkpoint
 from uavdet.engine.families import Family, backbone_rows, build_model, row_names
 from uavdet.engine.guards import divergence_report, is_out_of_memory, memory_advice
 from uavdet.engine.logs import quiet
@@ -34,6 +34,8 @@ from uavdet.engine.random_state import seed_epoch
 from uavdet.engine.run_state import checkpoint_of, restore_run
 from uavdet.engine.validator import LetterboxValidator, StretchValidator
 from uavdet.errors import TrainingError, UsageError
+from uavdet.methods.extras import StudentExtras
+from uavdet.methods.features import FeatureRecorder
 
 if TYPE_CHECKING:
     from ultralytics.models.yolo.detect import DetectionTrainer as _Trainer
@@ -44,6 +46,7 @@ _OWN_KEYS = frozenset(
     {
         *("recipe", "methods", "queries", "json", "loggers", "partial", "backbone_lr", "clip"),
         *("warmup_iterations", "warmup_epochs", "skip_bad", "resume", "pretrained", "amp", "ignore_fill"),
+        *("thumbnail", "thumbnail_kind", "thumbnail_layers"),
     }
 )
 """Arguments that Ultralytics does not have, or that mean something else there."""
@@ -63,6 +66,7 @@ class TrainerHooks(_Trainer):
     ddp: bool
     device: torch.device
     model: Any
+    best_fitness: float | None
     save_dir: Path
     dataset_class: type = StretchDataset
     validator_class: type = StretchValidator
@@ -158,9 +162,19 @@ class TrainerHooks(_Trainer):
             model.to(memory_format=torch.channels_last)
         if self.args.freeze is not None:
             self.args.freeze = self._frozen_rows(self.args.freeze)
+        self.teachers, self.student_extras = self.plan.teachers, StudentExtras()
+        self._features: FeatureRecorder | None = None
         for method in self.plan.methods:
             method.prepare(self)
             model.auxiliary_losses.functions.append(method.losses)
+        if len(self.student_extras):
+            model.student_extras = self.student_extras.to(self.device)
+
+    def student_features(self) -> FeatureRecorder:
+        """Return the student's feature maps of the last forward pass, for the methods that ask."""
+        if self._features is None:
+            self._features = FeatureRecorder(self.model)
+        return self._features
 
     def _frozen_rows(self, freeze: int | list[int | str]) -> list[str]:
         """Return the names of the rows to freeze.
@@ -263,6 +277,12 @@ class TrainerHooks(_Trainer):
         validator.data_config, validator.skip_bad = self.plan.data, self.plan.options["skip_bad"]
         return validator
 
+    def label_loss_items(self, loss_items: Any = None, prefix: str = "train") -> Any:
+        """Return losses by column, to five digits; Ultralytics rounds to five decimals, where small ones vanish."""
+        if loss_items is None:
+            return super().label_loss_items(None, prefix)
+        return {f"{prefix}/{name}": float(f"{float(value):.5g}") for name, value in loss_items.items()}
+
     # Training --------------------------------------------------------------------------------------------------------
 
     def preprocess_batch(self, batch: dict[str, Any]) -> dict[str, Any]:
@@ -279,6 +299,18 @@ class TrainerHooks(_Trainer):
         seed_epoch(self.train_loader, self.args.seed, self.epoch)
         for method in self.plan.methods:
             method.epoch_start(self.epoch, self.epochs)
+
+    @property
+    def _preliminary(self) -> bool:
+        return any(method.preliminary for method in self.plan.methods)
+
+    def validate(self) -> tuple[Any, Any]:
+        """Validate; an epoch that a method calls preliminary has no fitness: it is not the best, and stops nothing."""
+        best = self.best_fitness
+        metrics, fitness = super().validate()
+        if self._preliminary:
+            self.best_fitness, fitness = best, None
+        return metrics, fitness
 
     def _do_train(self) -> None:
         try:
@@ -312,7 +344,7 @@ class TrainerHooks(_Trainer):
         The best is written first: a run that is killed between the two repeats the epoch and writes the best again.
         """
         checkpoint = checkpoint_of(self)
-        if self.best_fitness == self.fitness:
+        if self.best_fitness == self.fitness and not self._preliminary:
             save_checkpoint(checkpoint, self.best)
         save_checkpoint(checkpoint, self.last)
         if self.save_period > 0 and self.epoch % self.save_period == 0:
@@ -336,9 +368,13 @@ class TrainerHooks(_Trainer):
             self._validate_best()
 
     def _validate_best(self) -> None:
-        """Validate the best checkpoint once more, for its plots; its metrics are those of its own epoch, unrounded."""
+        """Validate the best checkpoint once more, for its plots; its metrics are those of its own epoch, unrounded.
+
+        A copy of the moving average takes the weights: it has what a method put on the model.
+        """
         LOGGER.info(f"\nValidating {self.best}...")
-        model, checkpoint = load_model(self.best)
+        model, checkpoint = copy.deepcopy(self.ema.ema), read_checkpoint(self.best)
+        load_all(self.best, model, checkpoint.weights)
         self.validator.args.plots = True
         self.metrics = self.validator(model=model.to(self.device))
         fitness = self.metrics.pop("fitness", None)

@@ -157,7 +157,7 @@ def _metadata(
         "license": "AGPL-3.0-or-later",
         "task": "detect",
         "head": "RTDETRDecoder",
-        "stride": 32,
+        "stride": int(model.stride.max()),  # type: ignore[operator]
         "batch": batch,
         "imgsz": list(imgsz),
         "channels": channels,

@@ -18,7 +18,9 @@ from torch import Tensor, nn
 from uavdet.errors import UsageError, suggest_name
 
 if TYPE_CHECKING:
+    from uavdet.engine.plan import TrainingPlan
     from uavdet.engine.trainer import TrainerHooks
+    from uavdet.methods.teacher import TeacherPool
 
 _METHODS: dict[str, type[TrainingMethod]] = {}
 
@@ -26,7 +28,7 @@ _METHODS: dict[str, type[TrainingMethod]] = {}
 class MethodArgs(BaseModel):
     """Settings of a method: typed, with defaults, unknown ones refused. The field descriptions are the help."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
 
 
 class TrainingMethod:
@@ -35,8 +37,11 @@ class TrainingMethod:
     Attributes:
         name: What `methods=` calls it.
         Args: Its settings.
+        preliminary: Whether the running epoch only prepares the model. It is validated, but it is not taken for the
+            best, and it does not count for stopping early.
     """
 
+    preliminary: bool = False
     name: ClassVar[str] = ""
     Args: ClassVar[type[MethodArgs]] = MethodArgs
 
@@ -49,14 +54,31 @@ class TrainingMethod:
     def __init__(self, args: MethodArgs) -> None:
         self.args = args
 
+    def check(self, plan: TrainingPlan, teachers: TeacherPool) -> None:
+        """Refuse settings that cannot work, before anything expensive starts.
+
+        Args:
+            plan: The resolved run.
+            teachers: Its teachers; those that the method needs are loaded, and thereby checked, here.
+        """
+
     def prepare(self, trainer: TrainerHooks) -> None:
         """Get ready, once the model stands on its device and before optimizer, EMA and DDP are made.
 
-        Modules that train with the student and are gone after training are added here to `trainer.student_extras`.
+        Modules that train with the student and are gone after training are added here to `trainer.student_extras`;
+        `trainer.teachers` gives teachers, `trainer.student_features()` the student's feature maps.
         """
 
     def losses(self, model: nn.Module, batch: Mapping[str, Any], outputs: Any) -> dict[str, Tensor]:
-        """Return weighted losses to add to a training step, by the names of their columns in results.csv."""
+        """Return weighted losses to add to a training step, by the names of their columns in results.csv.
+
+        The names are the same in every step. A loss that does not act yet is a zero that depends on the outputs.
+
+        Args:
+            model: The student.
+            batch: The batch, on the device; see `uavdet.nn.detector.targets_from_batch`.
+            outputs: What the student's head returned for it.
+        """
         return {}
 
     def epoch_start(self, epoch: int, epochs: int) -> None:

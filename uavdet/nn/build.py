@@ -22,13 +22,14 @@ import uavdet.nn.ddf
 import uavdet.nn.decoder
 import uavdet.nn.efficientformer
 import uavdet.nn.resnet  # importing a module registers its layers
+import uavdet.nn.thumbnail
 from uavdet.errors import ConfigError, one_line, suggest_name
 from uavdet.nn.registry import Channels, registered_layers
 from uavdet.nn.stock import STOCK_ROWS, TAKES_REPEATS, RowContext
 
 ModelConfig = dict[str, Any]
 
-_PROBE_SIDE = 64  # pixels; the smallest image that a training takes
+_PROBE_SIDE = 64  # pixels behind a thumbnail; the smallest image that a training takes
 _ROW_ERRORS = (TypeError, ValueError, LookupError, ArithmeticError, AttributeError, AssertionError, RuntimeError)
 _ROW_HOLDER = nn.Sequential()  # a row cannot be called as one of its attributes, such as `half`
 
@@ -194,12 +195,17 @@ def _check_maps(
         return
     network.eval()
     outputs: list[Any] = []
-    previous: Any = torch.zeros(1, channels, _PROBE_SIDE, _PROBE_SIDE)
+    side = _probe_side(config)
+    previous: Any = torch.zeros(1, channels, side, side)
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         for row, module, expected in zip(rows[:-1], network, out_channels, strict=False):
             previous = _probe_row(row, module, previous, outputs, expected, config)
             outputs.append(previous)
     network.train()
+
+
+def _probe_side(config: ModelConfig) -> int:
+    return _PROBE_SIDE * uavdet.nn.thumbnail.thumbnail_factor(config)
 
 
 def _probe_row(
@@ -208,7 +214,8 @@ def _probe_row(
     sources = row.source if isinstance(row.source, list) else [row.source]
     taken = [previous if source == -1 else outputs[source] for source in sources]
     shapes = ", ".join("x".join(map(str, x.shape[1:])) if isinstance(x, Tensor) else type(x).__name__ for x in taken)
-    where = f"{row.describe(config)}, given {shapes} by its sources at {_PROBE_SIDE}x{_PROBE_SIDE} pixels"
+    side = _probe_side(config)
+    where = f"{row.describe(config)}, given {shapes} by its sources at {side}x{side} pixels"
     try:
         output = module(taken if isinstance(row.source, list) else taken[0])
     except _ROW_ERRORS as error:

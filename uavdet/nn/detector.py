@@ -23,6 +23,7 @@ from uavdet.losses.ignore import regions_of_batch
 from uavdet.losses.stock import RegionRTDETRLoss, yolo_criterion
 from uavdet.nn.build import ModelConfig, build_network
 from uavdet.nn.decoder import RTDETRDecoder, check_count
+from uavdet.nn.thumbnail import input_stride
 
 Batch = dict[str, Any]
 AuxiliaryLoss = Callable[[nn.Module, Batch, Any], dict[str, Tensor]]
@@ -33,10 +34,16 @@ class AuxiliaryLosses:
 
     EMA, checkpoints and exports copy the model: whatever a method holds (a teacher, projectors, buffers) stays out
     of them because copying this object yields a fresh one.
+
+    Attributes:
+        functions: The losses.
+        detection: Whether the model's own loss trains as well. A method that trains something else first (ThumbDet's
+            first stage) switches it off; the network then does not run, and the losses get no outputs.
     """
 
     def __init__(self) -> None:
         self.functions: list[AuxiliaryLoss] = []
+        self.detection = True
 
     def __deepcopy__(self, memo: dict[int, Any]) -> AuxiliaryLosses:
         return AuxiliaryLosses()
@@ -74,10 +81,12 @@ class HookedLoss:
     Attributes:
         auxiliary_losses: The losses to add.
         autocast_dtype: Precision of a training step, or None for float32.
+        item_names: The items that the model's own loss reports.
     """
 
     auxiliary_losses: AuxiliaryLosses
     autocast_dtype: torch.dtype | None = None
+    item_names: tuple[str, ...] = ("giou_loss", "cls_loss", "l1_loss")
     training: bool
 
     def loss(self, batch: Batch, preds: Any = None) -> tuple[Tensor, dict[str, Tensor]]:
@@ -88,15 +97,30 @@ class HookedLoss:
             preds: The outputs of this batch, where they are known already.
         """
         mixed = self.training and self.autocast_dtype is not None
+        auxiliary = self.auxiliary_losses
         with torch.autocast(batch["img"].device.type, self.autocast_dtype, enabled=mixed):
-            preds = self.training_outputs(batch) if preds is None else preds
-            total, items = self.plain_loss(batch, preds)
-            if self.training:
-                for function in self.auxiliary_losses.functions:
-                    extra = function(self, batch, preds)  # type: ignore[arg-type]
-                    total = total + sum(extra.values()) / gradient_scale()
-                    items = {**items, **{name: value.detach() for name, value in extra.items()}}
+            if self.training and not auxiliary.detection:
+                self.criterion = getattr(self, "criterion", None) or self.init_criterion()  # type: ignore[attr-defined]
+                preds, total = None, batch["img"].new_zeros(())
+                items = dict.fromkeys(self.item_names, total)
+            else:
+                preds = self.training_outputs(batch) if preds is None else preds
+                total, items = self.plain_loss(batch, preds)
+            if self.training and auxiliary.functions:
+                extra = self._auxiliary(batch, preds)
+                total = total.sum() + sum(extra.values()) * self.auxiliary_scale(batch)
+                items = {**items, **{name: value.detach() for name, value in extra.items()}}
         return total, items
+
+    def _auxiliary(self, batch: Batch, preds: Any) -> dict[str, Tensor]:
+        losses: dict[str, Tensor] = {}
+        for function in self.auxiliary_losses.functions:
+            losses.update(function(self, batch, preds))  # type: ignore[arg-type]
+        return losses
+
+    def auxiliary_scale(self, batch: Batch) -> float:
+        """Return what auxiliary losses are multiplied by to stand beside the model's own; see `gradient_scale`."""
+        return 1 / gradient_scale()
 
     def plain_loss(self, batch: Batch, preds: Any) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the model's own loss and its items, without those of training methods."""
@@ -122,6 +146,15 @@ class StockYOLO(HookedLoss, DetectionModel):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.auxiliary_losses = AuxiliaryLosses()
+
+    @property
+    def item_names(self) -> tuple[str, ...]:  # type: ignore[override]
+        """The items that YOLO's loss reports."""
+        return "box_loss", "cls_loss", "dfl_loss" if self.model[-1].reg_max > 1 else "l1_loss"
+
+    def auxiliary_scale(self, batch: Batch) -> float:
+        """Return the batch size: YOLO's loss is a sum over the images of all ranks."""
+        return float(batch["img"].shape[0])
 
     def init_criterion(self) -> Any:
         """Return Ultralytics' criterion, with ignored regions."""
@@ -170,7 +203,7 @@ class Detector(HookedLoss, RTDETRDetectionModel):
         self.model, self.save = build_network(self.yaml, channels)
         self.nc = self.yaml["nc"]
         self.names = {index: str(index) for index in range(self.nc)}
-        self.inplace, self.task, self.stride = True, "detect", torch.tensor([32.0])
+        self.inplace, self.task, self.stride = True, "detect", torch.tensor([float(input_stride(self.yaml))])
         self.auxiliary_losses = AuxiliaryLosses()
         if queries is not None:
             self.set_queries(queries)
