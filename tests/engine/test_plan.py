@@ -210,3 +210,11 @@ def test_shipped_dataset_yamls_are_readable():
 
     for file in list_assets("datasets").values():
         assert load_data_config(Path(file)).nc > 0
+
+
+def test_files_of_methods_are_recorded_with_their_folder(tmp_path, tiny_data, tiny_run, monkeypatch):
+    monkeypatch.chdir(tiny_run.best.parent)
+    options = {"model": "rtdetr-n.yaml", "data": str(tiny_data), "project": str(tmp_path), "methods": "so-detr-kd"}
+    plan = plan_training({**options, "so-detr-kd.teacher": "best.pt", "so-detr-kd.weight": "0.5:linear"})
+    assert plan.recipe()["so-detr-kd.teacher"] == str(tiny_run.best)
+    assert plan.recipe()["so-detr-kd.weight"] == "0.5:linear"

@@ -132,7 +132,7 @@ def _assemble(
     start: Checkpoint | None,
     resume: Checkpoint | None = None,
 ) -> TrainingPlan:
-    settings = {key: value for key, value in merged.items() if "." in key}
+    settings = {key: _absolute(value) for key, value in merged.items() if "." in key}
     options = {key: value for key, value in merged.items() if "." not in key}
     check_family(given, family.arguments)
     options["imgsz"] = check_imgsz(options["imgsz"], training=True, stride=input_stride(config))
@@ -159,6 +159,12 @@ def _assemble(
     for method in plan.methods:
         method.check(plan, plan.teachers)
     return plan
+
+
+def _absolute(value: Any) -> Any:
+    """Return the absolute path where a setting names a file: a run may be resumed from another folder."""
+    is_file = isinstance(value, str) and Path(value).expanduser().is_file()
+    return str(Path(value).expanduser().absolute()) if is_file else value
 
 
 def _follow_queries(options: dict[str, Any], given: set[str], config: ModelConfig) -> None:

@@ -30,7 +30,8 @@ class Teacher:
         imgsz: Side of its square input in pixels, or None for the student's.
 
     Attributes:
-        model: The network: in evaluation mode, float32, without gradients.
+        model: The network: in evaluation mode, its weights in float32, without gradients. It computes in the precision
+            of the training step that asks.
         features: The feature maps of the last pass.
         outputs: The predictions of the last pass, with the student's order of classes; None for a YOLO.
 
@@ -52,7 +53,7 @@ class Teacher:
         self.model.eval().requires_grad_(False)
         self.features = FeatureRecorder(self.model)
         if is_detr(self.model):
-            head = self.model.model[-1]  # type: ignore[index]
+            head: Any = self.model.model[-1]  # type: ignore[index]
             head.forward = functools.partial(decode_all_layers, head)
         self.outputs: DETROutputs | None = None
         self._images: Tensor | None = None
