@@ -145,15 +145,38 @@ def help_text(mode: str | None = None) -> str:
         lines += ["", "uavdet help MODE lists the keys of a mode."]
         return "\n".join(lines)
     if mode not in MODES:
-        raise UsageError(f"Unknown mode '{mode}'.{suggest_name(mode, MODES)} Modes: {', '.join(MODES)}.")
+        return _method_help(mode)
     arguments = arguments_of(mode)
     recipe = read_recipe(find_yaml(DEFAULT_RECIPE, "cfg/recipes")) if mode == "train" else {}
     lines = [f"uavdet {mode}: {MODES[mode]}", ""]
     lines += [_help_line(argument, recipe) for argument in arguments.values()]
     if mode == "train":
         lines += ["", "  Defaults are those of stock models, then those of our models where they differ."]
-        lines += ["  Settings of training methods are METHOD.KEY=VALUE."]
+        lines += ["  Settings of training methods are METHOD.KEY=VALUE; uavdet help METHOD lists them."]
     return "\n".join(lines if arguments else lines[:1])
+
+
+def _method_help(name: str) -> str:
+    """Return the settings of a training method; its module is imported for it, and PyTorch with it.
+
+    Raises:
+        UsageError: There is no such mode, and no such method or no PyTorch to ask.
+    """
+    try:
+        from uavdet.methods.base import available_methods
+
+        methods = available_methods()
+    except ImportError:
+        methods = {}
+    if name not in methods:
+        known = [*MODES, *methods]
+        raise UsageError(f"Unknown mode '{name}'.{suggest_name(name, known)} Modes: {', '.join(MODES)}.")
+    fields = methods[name].Args.model_fields
+    lines = [f"uavdet train methods={name}: {(methods[name].__doc__ or '').strip().splitlines()[0]}", ""]
+    for key, field in fields.items():
+        default = "" if field.default is None else f" [{field.default}]"
+        lines.append(f"  {name}.{key:18} {field.description}{default}")
+    return "\n".join(lines)
 
 
 def _help_line(argument: Argument, recipe: Mapping[str, Any]) -> str:

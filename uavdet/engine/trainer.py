@@ -336,6 +336,11 @@ class TrainerHooks(_Trainer):
         """Never recover in silence: `optimizer_step` has stopped the run already."""
         return False
 
+    def progress_string(self) -> str:
+        """Return the head of the progress table; long names of losses stand apart."""
+        columns = ("Epoch", "GPU_mem", *self.loss_names, "Instances", "Size")
+        return "\n" + "".join(f"{name:>11}" if len(name) < 11 else f" {name}" for name in columns)
+
     # Checkpoints -----------------------------------------------------------------------------------------------------
 
     def save_model(self) -> bool:
