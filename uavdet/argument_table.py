@@ -92,7 +92,7 @@ _TABLE = [
     _row("queries", None, kinds.count, _ANY_MODEL,
          "number of object queries of a DETR, in the place of the model's", DETR),
     _row("thumbnail", None, kinds.one_of(2, 4), ("train", "info", "analyze"),
-         "2 or 4: put a stem before the model that shrinks its images by this factor", DETR),
+         "put a stem before the model that shrinks its images by this factor", DETR),
     _row("thumbnail_kind", None, kinds.choice("learned", "area", "bicubic"), ("train", "info", "analyze"),
          "with thumbnail: learned (default), or a resize that learns nothing: area, bicubic", DETR),
     _row("thumbnail_layers", None, kinds.one_of(1, 2, 5), ("train", "info", "analyze"),

@@ -305,7 +305,7 @@ def test_weights_that_cannot_be_fetched_stop_the_run_before_it_starts(tiny_data,
 @pytest.fixture
 def counting_method(monkeypatch):
     """Register a method for one test."""
-    monkeypatch.setattr(base, "_METHODS", dict(base._METHODS))
+    monkeypatch.setattr(base, "_METHODS", base.available_methods())
 
     class CountingArgs(MethodArgs):
         weight: float = 1.0

@@ -1,6 +1,7 @@
 """Methods with a DETR student and a DETR teacher: who is refused, who takes part, who gets gradients, who learns."""
 
 import csv
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -8,17 +9,19 @@ import torch
 from tests.conftest import TINY
 from tests.methods.detr_pairs import NAMES, add, build, mount, save, save_teacher, scene_batch, scenes
 from uavdet.engine.checkpoint import load_model, read_checkpoint
+from uavdet.engine.families import build_model, load_model_config
 from uavdet.engine.plan import plan_training
 from uavdet.engine.train import train
 from uavdet.errors import UAVDetError, UsageError
 from uavdet.losses.boxes import iou
-from uavdet.methods.base import build_methods
+from uavdet.methods.base import build_methods, check_schedules
 from uavdet.methods.detr_teacher import aligned_layers
 from uavdet.methods.kd_detr import KDDETR
 from uavdet.methods.kd_detr.points import Queries, decode, memory_of_maps
 from uavdet.methods.outputs import student_outputs
 from uavdet.methods.pairing import pair_queries
 from uavdet.methods.so_detr import SODETRDistillation
+from uavdet.nn.thumbnail import insert_thumbnail
 
 METHODS = [SODETRDistillation, KDDETR]
 NAME = {method: method.name for method in METHODS}
@@ -100,6 +103,49 @@ def test_a_yolo_student_and_an_odd_size_are_refused(tiny_data, tmp_path, teacher
         plan_training({**options, "model": "yolo11n.yaml", "imgsz": 64})
     with pytest.raises(UsageError, match=rf"{method.name}.imgsz=100 is not allowed.*imgsz=96"):
         plan_training({**TINY, **options, f"{method.name}.imgsz": "100"})
+
+
+@pytest.fixture(scope="module")
+def thumbnail_file(folder):
+    model = build_model(insert_thumbnail(load_model_config("rtdetr-n.yaml"), 2), nc=2)
+    model.names = dict(NAMES)
+    return save(model, folder / "thumbnail.pt")
+
+
+@pytest.mark.parametrize("method", [*NAME.values(), "ds2d2"])
+def test_sizes_that_a_teacher_with_a_thumbnail_cannot_see_are_refused(tiny_data, tmp_path, thumbnail_file, method):
+    options = {**TINY, "data": str(tiny_data), "project": str(tmp_path), "methods": method, "imgsz": 96}
+    options[f"{method}.teacher"] = str(thumbnail_file)
+    with pytest.raises(UsageError, match=rf"cannot see the student's images. {method}.imgsz=96 .*imgsz=128") as caught:
+        plan_training(options)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(UsageError, match=rf"^{method}.imgsz=160 is not allowed: a side is a multiple of 64"):
+        plan_training({**options, f"{method}.imgsz": 160})
+    plan_training({**options, f"{method}.imgsz": 128})
+
+
+def test_a_method_that_is_listed_twice_is_refused():
+    with pytest.raises(UsageError, match=r"^methods=kd-detr,so-detr-kd,kd-detr lists kd-detr twice\. Give it once\.$"):
+        build_methods(["kd-detr", "so-detr-kd", "kd-detr"], {})
+
+
+@both
+@pytest.mark.parametrize(("weight", "acts"), [("1:linear:2", False), ("1:linear:1", True), ("0:linear:2", True)])
+def test_a_weight_that_starts_after_the_run_is_refused(method, weight, acts):
+    (built,) = build_methods([method.name], {f"{method.name}.weight": weight})
+    with pytest.raises(UsageError, match="never acts: it starts after 2") if not acts else nullcontext():
+        check_schedules(built, epochs=2)
+
+
+def test_a_weight_that_cannot_be_read_is_refused_in_plain_words():
+    with pytest.raises(UsageError, match=r"^kd-detr.weight=-1 is not allowed: it is a weight of at least 0, or"):
+        build_methods(["kd-detr"], {"kd-detr.weight": "-1"})
+
+
+def test_the_plan_looks_at_the_schedules(tiny_data, tmp_path, teacher_file):
+    options = {**TINY, "data": str(tiny_data), "project": str(tmp_path), "epochs": 2, "methods": "kd-detr"}
+    with pytest.raises(UsageError, match=r"kd-detr\.l1_weight=5:linear:9 never acts"):
+        plan_training({**options, "kd-detr.teacher": str(teacher_file), "kd-detr.l1_weight": "5:linear:9"})
 
 
 def test_softmax_over_one_class_is_refused(folder, tiny_data, tmp_path):

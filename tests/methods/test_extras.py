@@ -20,7 +20,7 @@ class Interrupted(Exception):
 @pytest.fixture
 def projecting(monkeypatch):
     """Register a method with a projector of its own for one test."""
-    monkeypatch.setattr(base, "_METHODS", dict(base._METHODS))
+    monkeypatch.setattr(base, "_METHODS", base.available_methods())
 
     class Projecting(TrainingMethod):
         name = "projecting"
@@ -71,7 +71,7 @@ def test_extras_train_resume_and_are_gone(tiny_data, tmp_path, projecting):
 
 @pytest.mark.parametrize("model", ["rtdetr-n.yaml", "yolo11n.yaml"])
 def test_the_detection_loss_can_be_switched_off(tiny_data, tmp_path, monkeypatch, model):
-    monkeypatch.setattr(base, "_METHODS", dict(base._METHODS))
+    monkeypatch.setattr(base, "_METHODS", base.available_methods())
     seen = []
 
     class Staged(TrainingMethod):

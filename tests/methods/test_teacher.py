@@ -3,7 +3,9 @@
 import pytest
 import torch
 
-from uavdet.engine.checkpoint import Checkpoint, describe_model, save_checkpoint
+from tests.methods.detr_pairs import save_teacher, scenes
+from uavdet.assets import DEMO_WEIGHTS
+from uavdet.engine.checkpoint import Checkpoint, describe_model, read_checkpoint, save_checkpoint
 from uavdet.engine.families import build_model, load_model_config
 from uavdet.errors import CheckpointError, UsageError
 from uavdet.methods.features import FeatureRecorder
@@ -72,6 +74,16 @@ def test_a_teacher_has_no_gradients_and_never_changes(file):
     assert all(torch.equal(before[key], value) for key, value in teacher.model.state_dict().items())
 
 
+def test_boxes_are_not_rounded_to_bfloat16(tmp_path):
+    """Whose neighbours above 0.5 are 1/256 apart: 2.5 pixels at 640."""
+    file = save_teacher(tmp_path, images=scenes(2), queries=30)
+    exact = Teacher(file, NAMES).see({"img": scenes(2)}).outputs
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = Teacher(file, NAMES).see({"img": scenes(2)}).outputs
+    assert exact.boxes.dtype == mixed.boxes.dtype == torch.float32
+    assert (mixed.boxes != mixed.boxes.bfloat16().float()).float().mean() > 0.9
+
+
 def test_a_teacher_looks_at_its_own_size(file):
     teacher = Teacher(file, NAMES, imgsz=128)
     teacher.see(images(64))
@@ -110,6 +122,11 @@ def test_files_that_cannot_teach_are_refused(tmp_path, make, text):
     with pytest.raises(CheckpointError, match=text) as caught:
         Teacher(make(tmp_path), NAMES)
     assert "\n" not in str(caught.value)
+
+
+def test_the_bundled_weights_teach_by_their_name():
+    names = read_checkpoint(DEMO_WEIGHTS).meta["names"]
+    assert Teacher("so-detr-n-demo", names).file == str(DEMO_WEIGHTS)
 
 
 def test_copies_of_a_recorded_model_keep_nothing(file):

@@ -16,7 +16,7 @@ from uavdet.engine.checkpoint import Checkpoint, read_checkpoint, refuse_amplifi
 from uavdet.engine.device import check_device
 from uavdet.engine.families import Family, family_of, load_model_config, with_thumbnail
 from uavdet.errors import CheckpointError, UsageError
-from uavdet.methods.base import TrainingMethod, build_methods
+from uavdet.methods.base import TrainingMethod, build_methods, check_schedules
 from uavdet.methods.teacher import TeacherPool
 from uavdet.nn.build import ModelConfig
 from uavdet.nn.thumbnail import input_stride
@@ -157,13 +157,15 @@ def _assemble(
         teachers=TeacherPool(names),
     )
     for method in plan.methods:
+        if not options["time"]:
+            check_schedules(method, options["epochs"])
         method.check(plan, plan.teachers)
     return plan
 
 
 def _absolute(value: Any) -> Any:
-    """Return the absolute path where a setting names a file: a run may be resumed from another folder."""
-    is_file = isinstance(value, str) and Path(value).expanduser().is_file()
+    """Return the absolute path where a setting names weights: a run may be resumed from another folder."""
+    is_file = isinstance(value, str) and Path(value).suffix in _WEIGHT_SUFFIXES and Path(value).expanduser().is_file()
     return str(Path(value).expanduser().absolute()) if is_file else value
 
 

@@ -7,7 +7,13 @@ from typing import Any
 
 from torch import nn
 
-from uavdet.engine.checkpoint import load_weights, read_checkpoint, read_plain_weights
+from uavdet.engine.checkpoint import (
+    Checkpoint,
+    load_weights,
+    read_checkpoint,
+    read_plain_weights,
+    refuse_amplifier,
+)
 from uavdet.engine.families import backbone_rows, row_names
 from uavdet.engine.timm_weights import load_backbone_weights
 from uavdet.errors import CheckpointError
@@ -30,7 +36,7 @@ def load_pretrained(model: nn.Module, source: str, *, partial: bool = False) -> 
         A report that prints how many tensors were loaded.
 
     Raises:
-        CheckpointError: The weights cannot be read or fetched, or do not fit.
+        CheckpointError: The weights cannot be read or fetched, do not fit, or are an amplifier's.
     """
     path = Path(source).expanduser()
     if path.suffix not in _WEIGHT_SUFFIXES and not path.exists():
@@ -38,17 +44,18 @@ def load_pretrained(model: nn.Module, source: str, *, partial: bool = False) -> 
     weights = read_plain_weights(path)
     if not any(key.startswith(_ROW_PREFIX) for key in weights):
         return load_backbone_weights(_named_backbone(model, source), path)
-    names = None
-    if path.suffix in {".pt", ".safetensors"}:
-        names = _names_of(path)
-    return load_weights(model, weights, names, partial=partial)
+    checkpoint = _checkpoint_of(path) if path.suffix in {".pt", ".safetensors"} else None
+    if checkpoint is None:
+        return load_weights(model, weights, partial=partial)  # a plain state dict knows no class names
+    refuse_amplifier(path, checkpoint)
+    return load_weights(model, weights, checkpoint.meta["names"], partial=partial)
 
 
-def _names_of(path: Path) -> dict[int, str] | None:
+def _checkpoint_of(path: Path) -> Checkpoint | None:
     try:
-        return read_checkpoint(path).meta["names"]
+        return read_checkpoint(path)
     except CheckpointError:
-        return None  # a plain state dict knows no class names
+        return None
 
 
 def _named_backbone(model: nn.Module, source: str) -> dict[str, nn.Module]:

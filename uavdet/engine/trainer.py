@@ -278,9 +278,15 @@ class TrainerHooks(_Trainer):
         return validator
 
     def label_loss_items(self, loss_items: Any = None, prefix: str = "train") -> Any:
-        """Return losses by column, to five digits; Ultralytics rounds to five decimals, where small ones vanish."""
+        """Return losses by column, to five digits; Ultralytics rounds to five decimals, where small ones vanish.
+
+        Losses of training methods act in training alone, and have no column of validation.
+        """
         if loss_items is None:
             return super().label_loss_items(None, prefix)
+        if prefix == "val":
+            own = unwrap_model(self.model).item_names
+            loss_items = {name: value for name, value in loss_items.items() if name in own}
         return {f"{prefix}/{name}": float(f"{float(value):.5g}") for name, value in loss_items.items()}
 
     # Training --------------------------------------------------------------------------------------------------------

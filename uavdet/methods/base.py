@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor, nn
 
 from uavdet.errors import UsageError, suggest_name
+from uavdet.methods.schedules import Schedule
 
 if TYPE_CHECKING:
     from uavdet.engine.plan import TrainingPlan
@@ -105,17 +106,37 @@ def build_methods(names: list[str], settings: Mapping[str, Any]) -> list[Trainin
         settings: Dotted settings, `{'set.rho': 1, ...}`.
 
     Raises:
-        UsageError: A method or a setting is unknown, or a value is not allowed.
+        UsageError: A method or a setting is unknown, a method is listed twice, or a value is not allowed.
     """
     known = available_methods() if names or settings else {}
     for name in names:
         if name not in known:
             listed = ", ".join(known) or "none is installed"
             raise UsageError(f"Unknown method '{name}'.{suggest_name(name, known)} Known: {listed}.")
+        if names.count(name) > 1:
+            raise UsageError(f"methods={','.join(names)} lists {name} twice. Give it once.")
     for key in settings:
         if key.split(".", 1)[0] not in names:
             raise UsageError(f"'{key}' sets a method that is not switched on. Add methods={key.split('.', 1)[0]}.")
     return [known[name](_parse_settings(known[name], settings)) for name in names]
+
+
+def check_schedules(method: TrainingMethod, epochs: int) -> None:
+    """Refuse a weight that never acts.
+
+    Args:
+        method: A method of the run.
+        epochs: Epochs of the run.
+
+    Raises:
+        UsageError: A schedule starts when the run is over.
+    """
+    for field, value in method.args:
+        if isinstance(value, Schedule) and value.weight > 0 and value.start >= epochs:
+            raise UsageError(
+                f"{method.name}.{field}={value} never acts: it starts after {value.start} epochs and the run has "
+                f"{epochs}. Give an earlier start, or more epochs."
+            )
 
 
 def _parse_settings(method: type[TrainingMethod], settings: Mapping[str, Any]) -> MethodArgs:
@@ -131,4 +152,5 @@ def _parse_settings(method: type[TrainingMethod], settings: Mapping[str, Any]) -
     except ValidationError as error:
         first = error.errors()[0]
         where = prefix + ".".join(str(part) for part in first["loc"])
-        raise UsageError(f"{where}={first['input']} is not allowed: {first['msg']}.") from None
+        reason = first["msg"].removeprefix("Value error, ")
+        raise UsageError(f"{where}={first['input']} is not allowed: {reason}.") from None

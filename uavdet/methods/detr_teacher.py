@@ -10,6 +10,7 @@ from uavdet.engine.families import Family
 from uavdet.errors import UsageError
 from uavdet.methods.base import MethodArgs
 from uavdet.methods.outputs import is_detr
+from uavdet.methods.teacher import check_teacher_size
 
 if TYPE_CHECKING:
     from uavdet.engine.plan import TrainingPlan
@@ -39,20 +40,14 @@ def check_detr_teacher(name: str, args: DETRTeacherArgs, plan: TrainingPlan, tea
         UsageError: No teacher was given, its size is not usable, its classes differ, or one of the two is a YOLO.
         CheckpointError: The teacher's file cannot be used.
     """
-    from uavdet.engine.plan import check_imgsz  # the plan imports the methods
-
     if plan.family is Family.STOCK_YOLO:
         raise UsageError(
             f"{name} compares decoder queries, which a YOLO has not. Give a DETR as the student: model=so-detr-n.yaml."
         )
     if not args.teacher:
         raise UsageError(f"{name} needs a teacher. Give the checkpoint of a DETR: {name}.teacher=best.pt.")
-    if args.imgsz is not None:
-        try:
-            check_imgsz(args.imgsz)
-        except UsageError as error:
-            raise UsageError(f"{name}.{error}") from None
     teacher = teachers.get(args.teacher, args.imgsz)
+    check_teacher_size(name, teacher, plan.options["imgsz"])
     if not is_detr(teacher.model):
         raise UsageError(
             f"{name}.teacher={args.teacher} is a YOLO, which has no decoder queries. Give the checkpoint of a DETR."

@@ -48,7 +48,8 @@ def student_outputs(preds: Any) -> DETROutputs:
 def decode_all_layers(head: Any, maps: list[Tensor], batch: Any = None) -> DETROutputs:
     """Run a DETR's head on its input maps and return the predictions of every decoder layer, without denoising.
 
-    In evaluation Ultralytics' head returns those of the last layer alone.
+    In evaluation Ultralytics' head returns those of the last layer alone. Boxes are float32 under autocast too: in
+    bfloat16 the coordinates of a teacher's boxes would be multiples of 2.5 pixels at 640.
 
     Args:
         head: The decoder, in evaluation mode.
@@ -61,7 +62,7 @@ def decode_all_layers(head: Any, maps: list[Tensor], batch: Any = None) -> DETRO
     layers, decoder.training = decoder.training, True  # the container's own flag: its layers stay as they are
     try:
         boxes, logits = head.decoder(
-            queries, references, memory, shapes, head.dec_bbox_head, head.dec_score_head, head.query_pos_head
+            queries, references.float(), memory, shapes, head.dec_bbox_head, head.dec_score_head, head.query_pos_head
         )
     finally:
         decoder.training = layers

@@ -53,7 +53,7 @@ def read_schedule(value: Any) -> Schedule:
     if isinstance(value, Schedule):
         return value
     parts = str(value).split(":")
-    allowed = f"a weight of at least 0, or WEIGHT:{'|'.join(SCHEDULES)}:START:END with epochs from 0"
+    allowed = f"it is a weight of at least 0, or WEIGHT:{'|'.join(SCHEDULES)}:START:END with epochs from 0"
     try:
         weight = float(parts[0])
         start, end = (int(parts[i]) if len(parts) > i else None for i in (2, 3))

@@ -15,17 +15,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from uavdet.assets import find_weights
 from uavdet.engine.checkpoint import load_model
 from uavdet.errors import CheckpointError, UsageError
 from uavdet.methods.features import FeatureRecorder
 from uavdet.methods.outputs import DETROutputs, class_order, decode_all_layers, is_detr
+from uavdet.nn.thumbnail import input_stride
 
 
 class Teacher:
     """A frozen detector.
 
     Args:
-        file: Its checkpoint.
+        file: Its checkpoint, or the name of bundled weights.
         names: The student's classes; the teacher's are put in their order.
         imgsz: Side of its square input in pixels, or None for the student's.
 
@@ -41,7 +43,7 @@ class Teacher:
     """
 
     def __init__(self, file: str | Path, names: Mapping[int, str], imgsz: int | None = None) -> None:
-        self.file, self.imgsz = str(file), imgsz
+        self.file, self.imgsz = find_weights(str(file)), imgsz
         self.model = _load(self.file)
         try:
             self._order = class_order(dict(self.model.names), dict(names))  # type: ignore[arg-type]
@@ -104,6 +106,26 @@ class TeacherPool:
 
     def __len__(self) -> int:
         return len(self._teachers)
+
+
+def check_teacher_size(name: str, teacher: Teacher, imgsz: int) -> None:
+    """Refuse a size of images that a teacher cannot take.
+
+    Args:
+        name: Name of the method, for messages.
+        teacher: The teacher.
+        imgsz: Side of the student's square input in pixels, which a teacher without a size of its own sees.
+
+    Raises:
+        UsageError: The size is no multiple of what the teacher's network asks for, more where it has a thumbnail.
+    """
+    from uavdet.engine.plan import check_imgsz  # the plan imports the methods
+
+    try:
+        check_imgsz(imgsz if teacher.imgsz is None else teacher.imgsz, stride=input_stride(teacher.model.yaml))  # type: ignore[arg-type]
+    except UsageError as error:
+        whose = "" if teacher.imgsz is not None else f"{name}.teacher={teacher.file} cannot see the student's images. "
+        raise UsageError(f"{whose}{name}.{error}") from None
 
 
 def _load(file: str) -> nn.Module:

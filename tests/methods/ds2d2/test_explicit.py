@@ -106,3 +106,31 @@ def test_large_features_in_half_precision_are_finite(dtype, normalise):
     assert torch.isfinite(low)
     assert torch.isfinite(high)
     assert torch.isfinite(student.grad).all()
+
+
+def test_what_lies_in_an_ignored_region_moves_no_statistics():
+    torch.manual_seed(0)
+    student, teacher = torch.randn(2, 3, 8, 8), torch.randn(2, 3, 8, 8)
+    regions = torch.tensor([[[0.0, 0.0, 1.0, 0.5]], [[0.0, 0.0, 0.0, 0.0]]])  # the upper half of the first image
+    others = student.clone(), teacher.clone()
+    for maps in others:
+        maps[0, :, :4] = 50 * torch.randn(3, 4, 8)
+    for first, second in ((student, others[0]), (teacher, others[1])):
+        torch.testing.assert_close(channel_scale(first, regions), channel_scale(second, regions))
+    aligned, other = align(student, teacher, regions), align(*others, regions)
+    torch.testing.assert_close(aligned[1], other[1])
+    torch.testing.assert_close(aligned[0, :, 4:], other[0, :, 4:])
+    kept = aligned.movedim(1, 0).flatten(1)[:, torch.arange(32, 128)]
+    wanted = teacher.movedim(1, 0).flatten(1)[:, torch.arange(32, 128)]
+    torch.testing.assert_close(kept.mean(1), wanted.mean(1))
+    torch.testing.assert_close(kept.std(1, correction=0), wanted.std(1, correction=0))
+
+
+@pytest.mark.parametrize("channels", [slice(0, 1), slice(None)])
+def test_channels_that_do_not_vary_have_finite_gradients(channels):
+    torch.manual_seed(0)
+    student, teacher = torch.randn(2, 3, 4, 4), torch.randn(2, 3, 4, 4)
+    student[:, channels] = 0.25
+    student.requires_grad_()
+    align(student, teacher).square().sum().backward()
+    assert torch.isfinite(student.grad).all()

@@ -122,7 +122,7 @@ def test_the_order_of_a_batch_does_not_matter(files, student_name, teacher_name)
 @pytest.mark.parametrize(("student_name", "teacher_name"), PAIRS)
 def test_what_lies_in_an_ignored_region_takes_no_part(files, student_name, teacher_name):
     student = freeze_statistics(build(student_name, 1))
-    method, _ = mount(student, **files(teacher_name), align=False)  # whose statistics are the batch's
+    method, _ = mount(student, **files(teacher_name))
     batch = with_region(batch_of(scenes(2, 64)), 0, [0.0, 0.0, 1.0, 1.0])
     batch["img"].requires_grad_()
     sum(losses(method, student, batch).values()).backward()

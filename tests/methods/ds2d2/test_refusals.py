@@ -9,6 +9,7 @@ from tests.methods.ds2d2.pairs import save_teacher
 from uavdet import UAVDet
 from uavdet.engine.checkpoint import Checkpoint, describe_model, save_checkpoint
 from uavdet.engine.plan import plan_training
+from uavdet.engine.pretrained import load_pretrained
 from uavdet.engine.trainer import build_trainer
 from uavdet.errors import CheckpointError, UAVDetError, UsageError
 from uavdet.methods.ds2d2.amplifier_file import mark_amplifier
@@ -117,6 +118,7 @@ def test_an_amplifier_is_no_detector(tiny_data, files):
         lambda: UAVDet(files["haar"]),
         lambda: plan_training({**TINY, "model": str(files["haar"]), "data": str(tiny_data)}),
         lambda: plan_training(options(tiny_data, files, {"teacher": "haar"})),
+        lambda: load_pretrained(build("rtdetr-n.yaml", 7), str(files["haar"])),
     ):
         with pytest.raises(UAVDetError, match=r"is a high-frequency amplifier, .* and no detector") as caught:
             attempt()

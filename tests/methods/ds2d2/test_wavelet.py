@@ -95,6 +95,11 @@ def test_unknown_wavelets_are_refused_with_the_nearest():
         find_wavelet("morl")  # a continuous one
 
 
+def test_only_families_that_can_be_used_are_offered():
+    with pytest.raises(UsageError, match=r"families haar, db, sym, coif, bior, rbio, dmey: wavelet=db2"):
+        find_wavelet("bd2")
+
+
 def test_haar_needs_no_package(monkeypatch):
     monkeypatch.setitem(sys.modules, "pywt", None)
     assert find_wavelet("haar").filters is None

@@ -8,7 +8,7 @@ import torch
 from tests.methods.detr_pairs import build, freeze_statistics, scene_batch
 from uavdet.methods.features import FeatureRecorder
 from uavdet.methods.kd_detr.method import make_projector
-from uavdet.methods.kd_detr.points import DecoderInputs, decode, draw_queries, memory_of_maps
+from uavdet.methods.kd_detr.points import DecoderInputs, Queries, decode, draw_queries, memory_of_maps
 
 
 @pytest.fixture(scope="module", params=["rtdetr-n.yaml", "rtdetr-resnet50.yaml"])
@@ -70,3 +70,11 @@ def test_a_projector_keeps_the_variance_of_queries(teacher, student):
     assert projected.var() == pytest.approx(1, abs=0.05)
     if teacher == student:
         assert torch.equal(projected, queries)
+
+
+def test_boxes_are_not_rounded_to_bfloat16(seen):
+    head, inputs, _, memory = seen
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        rounded = Queries(inputs.queries.content.bfloat16(), inputs.queries.references.bfloat16())
+        boxes, _ = decode(head, rounded, memory)
+    assert boxes.dtype == torch.float32

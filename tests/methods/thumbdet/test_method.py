@@ -232,6 +232,22 @@ def test_a_frozen_thumbnail_learns_in_the_first_stage_only(teacher_file):
         assert all(p.requires_grad == learns for p in find_thumbnail(model).parameters())
 
 
+def test_gradients_that_accumulate_over_the_end_of_the_first_stage_do_not_move_a_frozen_thumbnail(teacher_file):
+    model = student()
+    method = mount(model, teacher=teacher_file, stage_epochs=1, frozen=True)
+    model.auxiliary_losses.functions.append(method.losses)
+    method.epoch_start(0, 10)
+    model.train().loss(scene())[0].backward()
+    method.epoch_start(1, 10)
+    assert all(p.grad is None for p in find_thumbnail(model).parameters())
+
+
+def test_a_teacher_with_a_thumbnail_teaches_features(tmp_path):
+    file = save(student(factor=4, seed=3), tmp_path / "thumbnail.pt")
+    model = student()
+    assert mount(model, teacher=str(file), stage_epochs=0).teacher is not None
+
+
 def test_autocast_changes_no_loss_much(teacher_file):
     model = freeze_statistics(student())
     method = mount(model, teacher=teacher_file)
@@ -276,6 +292,8 @@ def plan(data, folder, **changes):
         ({"epochs": 5}, UsageError, "stage_epochs=5 is not below epochs=5"),
         ({"thumbnail_kind": "area"}, UsageError, r"thumbdet\.moments=0 thumbdet\.stage_epochs=0"),
         ({"thumbdet.moments": 0}, UsageError, "leaves the first stage nothing to learn"),
+        ({"thumbdet.moments": "1:linear:1"}, UsageError, "moments=1:linear:1 leaves the first stage nothing to learn"),
+        ({"thumbdet.moments": "1:linear:0:3"}, UsageError, "leaves the first stage nothing to learn"),
         ({"thumbdet.frozen": True, "thumbdet.stage_epochs": 0}, UsageError, "there is none"),
         ({"freeze": 1}, UsageError, "freeze=1 freezes the thumbnail"),
         ({"freeze": ["thumbnail"]}, UsageError, "freezes the thumbnail"),

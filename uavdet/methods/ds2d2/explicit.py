@@ -15,24 +15,39 @@ import torch
 from torch import Tensor
 
 from uavdet.methods.ds2d2.wavelet import Wavelet
+from uavdet.methods.ds2d2.weights import ignored_cells
 
 _FLOOR = 0.1
 _SMALLEST = 1e-3
 
 
-def channel_scale(maps: Tensor) -> Tensor:
+def channel_scale(maps: Tensor, regions: Tensor | None = None) -> Tensor:
     """Return the standard deviation of every channel over the batch, (1, C, 1, 1).
 
     Channels that hardly vary are not blown up by dividing by it: it is at least a tenth of the level's mean spread.
 
     Args:
         maps: (B, C, H, W).
+        regions: Ignored regions as `uavdet.losses.ignore.regions_of_batch` returns them, whose cells do not count.
     """
-    variance = maps.var((0, 2, 3), keepdim=True, correction=0)
-    return torch.maximum(variance.sqrt(), _FLOOR * variance.mean().sqrt()).clamp(min=_SMALLEST)
+    return _statistics(maps, regions)[1]
 
 
-def align(student: Tensor, teacher: Tensor) -> Tensor:
+def _statistics(maps: Tensor, regions: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Return mean and scale of every channel, each (1, C, 1, 1), over the cells outside ignored regions."""
+    ignored = ignored_cells((maps.shape[2], maps.shape[3]), regions)
+    if ignored is None:
+        variance, mean = torch.var_mean(maps, (0, 2, 3), keepdim=True, correction=0)
+    else:
+        kept = ~ignored
+        count = kept.sum().clamp(min=1)
+        mean = (maps * kept).sum((0, 2, 3), keepdim=True) / count
+        variance = ((maps - mean).square() * kept).sum((0, 2, 3), keepdim=True) / count
+    variance = variance.clamp(min=_SMALLEST**2)  # a constant channel would have an infinite gradient
+    return mean, torch.maximum(variance.sqrt(), _FLOOR * variance.mean().sqrt())
+
+
+def align(student: Tensor, teacher: Tensor, regions: Tensor | None = None) -> Tensor:
     """Return the student's map with the mean and the spread of the teacher's, channel by channel (CrossKD).
 
     Where the student's equals the teacher's it stays as it is.
@@ -40,14 +55,17 @@ def align(student: Tensor, teacher: Tensor) -> Tensor:
     Args:
         student: (B, C, H, W).
         teacher: (B, C, H', W').
+        regions: Ignored regions as `uavdet.losses.ignore.regions_of_batch` returns them; mean and spread are those of
+            the cells outside.
 
     Returns:
         (B, C, H, W) in float32.
     """
     with torch.autocast(student.device.type, enabled=False):
         student, teacher = student.float(), teacher.float()
-        ratio = channel_scale(teacher) / channel_scale(student)
-        shift = teacher.mean((0, 2, 3), keepdim=True) - ratio * student.mean((0, 2, 3), keepdim=True)
+        (mean, scale), (wanted_mean, wanted_scale) = _statistics(student, regions), _statistics(teacher, regions)
+        ratio = wanted_scale / scale
+        shift = wanted_mean - ratio * mean
         return ratio * student + shift  # in this form equal maps stay equal to the last bit
 
 
@@ -58,6 +76,7 @@ def explicit_losses(
     wavelet: Wavelet,
     *,
     normalise: bool,
+    regions: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Return the low and the high loss, summed over levels, in float32.
 
@@ -68,12 +87,13 @@ def explicit_losses(
         wavelet: The basis.
         normalise: Whether differences are divided by the teacher's `channel_scale`; otherwise they are raw, as in
             the paper, and follow the scale of a detector's features.
+        regions: Ignored regions, whose cells do not count in this scale; in the weights they are already.
     """
     low, high = students[0].new_zeros((), dtype=torch.float32), students[0].new_zeros((), dtype=torch.float32)
     for student, teacher in zip(students, teachers, strict=True):
         difference = student.float() - teacher.float()
         if normalise:
-            difference = difference / channel_scale(teacher.float())
+            difference = difference / channel_scale(teacher.float(), regions)
         low_band, high_bands = wavelet.decompose(difference)
         weight = weights((low_band.shape[2], low_band.shape[3]))
         low = low + (low_band.square().mean(1, keepdim=True) * weight).mean()

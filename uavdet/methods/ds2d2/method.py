@@ -31,6 +31,7 @@ from uavdet.methods.ds2d2.wavelet import find_wavelet
 from uavdet.methods.ds2d2.weights import object_weights
 from uavdet.methods.ds2d2.yolo_amplifier import YOLOAmplifier
 from uavdet.methods.outputs import is_detr
+from uavdet.methods.teacher import check_teacher_size
 
 if TYPE_CHECKING:
     from uavdet.engine.plan import TrainingPlan
@@ -66,6 +67,7 @@ class DS2D2(TrainingMethod):
             return check_stage(plan, set(args.model_fields_set))
         check_settings(args, plan)
         self.teacher = teachers.get(str(args.teacher), args.imgsz)
+        check_teacher_size(self.name, self.teacher, plan.options["imgsz"])
         if not is_detr(self.teacher.model) and args.implicit:
             self._check_without_decoder()
         self.high_head = load_amplifier(args.amplifier, self.teacher, self.wavelet) if args.amplifier else None
@@ -153,7 +155,7 @@ class DS2D2(TrainingMethod):
         regions = regions_of_batch(dict(batch))
         students = {self.pairs[level]: maps for level, maps in adapted.items()}
         if self.args.align:
-            students = {level: align(maps, expected[level]) for level, maps in students.items()}
+            students = {level: align(maps, expected[level], regions) for level, maps in students.items()}
         terms: dict[str, Tensor] = {}
         if acting & {"low", "high"}:
             terms["low"], terms["high"] = self._explicit(students, expected, batch, regions)
@@ -179,7 +181,12 @@ class DS2D2(TrainingMethod):
         teachers = [expected[level] for level in students]
         with torch.autocast(device.type, enabled=False):
             return explicit_losses(
-                list(students.values()), teachers, weights, self.wavelet, normalise=self.args.normalise
+                list(students.values()),
+                teachers,
+                weights,
+                self.wavelet,
+                normalise=self.args.normalise,
+                regions=regions,
             )
 
     def _cell_weights(

@@ -70,8 +70,6 @@ def check_settings(args: DS2D2Args, plan: TrainingPlan) -> None:
     Raises:
         UsageError: The message names the setting.
     """
-    from uavdet.engine.plan import check_imgsz  # the plan imports the methods
-
     given = args.model_fields_set
     if not args.teacher:
         raise UsageError("ds2d2 needs a teacher. Give the checkpoint of a detector: ds2d2.teacher=best.pt.")
@@ -86,10 +84,6 @@ def check_settings(args: DS2D2Args, plan: TrainingPlan) -> None:
         )
     if args.imgsz is None:
         return
-    try:
-        check_imgsz(args.imgsz)
-    except UsageError as error:
-        raise UsageError(f"ds2d2.{error}") from None
     for option in ("multi_scale", "rect"):
         if plan.options[option]:
             raise UsageError(

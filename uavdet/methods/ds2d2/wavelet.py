@@ -107,7 +107,7 @@ def find_wavelet(name: str, padding: Padding = "replicate", setting: str = "wave
     pywt = _pywavelets(name, setting)
     known = [str(entry) for entry in pywt.wavelist(kind="discrete")]
     if name not in known:
-        families = ", ".join(family for family in pywt.families() if pywt.wavelist(family, kind="discrete"))
+        families = ", ".join(family for family in pywt.families() if set(pywt.wavelist(family)) <= set(known))
         raise UsageError(
             f"{setting}={name} is no wavelet.{suggest_name(name, known)} Give haar, or a discrete wavelet of "
             f"PyWavelets' families {families}: {setting}=db2."

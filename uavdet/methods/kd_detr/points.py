@@ -77,7 +77,7 @@ def decode(head: Any, queries: Queries, memory: Memory) -> tuple[Tensor, Tensor]
     try:
         return decoder.forward(
             queries.content,
-            queries.references,
+            queries.references.float(),  # the boxes are then float32 too, under autocast
             memory.tokens,
             memory.shapes,
             head.dec_bbox_head,

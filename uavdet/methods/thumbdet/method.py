@@ -127,9 +127,10 @@ class ThumbDet(TrainingMethod):
                 f"{self.name} has nothing to match: this model's thumbnail is a plain resize, which learns nothing. "
                 f"Give {self.name}.moments=0 {self.name}.stage_epochs=0, or thumbnail_kind=learned."
             )
-        if args.stage_epochs and not args.moments.weight:
+        if not all(args.moments.at(epoch, epochs) for epoch in range(min(args.stage_epochs, epochs))):
             raise UsageError(
-                f"{self.name}.moments=0 leaves the first stage nothing to learn. Give {self.name}.stage_epochs=0 too."
+                f"{self.name}.moments={args.moments} leaves the first stage nothing to learn, in some of its "
+                f"epochs at least. Give a weight above 0 in all of them, or {self.name}.stage_epochs=0 too."
             )
         if args.stage_epochs >= epochs and not plan.options.get("time"):
             raise UsageError(
@@ -187,7 +188,8 @@ class ThumbDet(TrainingMethod):
         """
         assert self.teacher is not None
         own = _channels(model, self._features, _PROBE_SIDE * self._stem.factor)
-        wanted = _channels(self.teacher.model, self.teacher.features, _PROBE_SIDE)
+        factor = thumbnail_factor(self.teacher.model.yaml)  # type: ignore[arg-type]
+        wanted = _channels(self.teacher.model, self.teacher.features, _PROBE_SIDE * factor)
         if min(len(own), len(wanted)) < _LEVELS:
             raise UsageError(
                 f"{self.name}.features needs three levels, C3 to C5; the student's backbone has {len(own)}, the "
@@ -207,6 +209,8 @@ class ThumbDet(TrainingMethod):
         self._auxiliary.detection = not self.preliminary
         if args.frozen:
             self._stem.requires_grad_(self.preliminary)
+            if not self.preliminary:
+                self._stem.zero_grad()  # what the first stage has accumulated towards its next step
 
     def losses(self, model: nn.Module, batch: Mapping[str, Any], outputs: Any) -> dict[str, Tensor]:
         """Return the weighted moment, logit and feature losses; in the first stage the moments alone."""
