@@ -50,7 +50,7 @@ def test_a_student_that_equals_its_teacher_has_no_loss(files, name):
     student = freeze_statistics(load_model(files(name)["teacher"])[0])
     method, _ = mount(student, **files(name), **dict.fromkeys(TERMS, 1.0))
     given = losses(method, student, batch_of(scenes(2, 64)))
-    assert list(given) == [f"ds2d2_{term}" for term in TERMS]
+    assert list(given) == [f"ds2d2_{term}_loss" for term in TERMS]
     assert all(abs(loss.item()) < 1e-4 for loss in given.values())
     if not is_detr(student):  # a DETR's encoder rounds in another way with gradients than without
         sum(given.values()).backward()
@@ -62,7 +62,7 @@ def test_each_term_reaches_the_student_below_its_head_and_nothing_else(files, st
     student = build(student_name, 1).train()
     method, trainer = mount(student, **files(teacher_name))
     given = losses(method, student, batch_of(scenes(2, 64)))
-    assert list(given) == [f"ds2d2_{term}" for term in TERMS]
+    assert list(given) == [f"ds2d2_{term}_loss" for term in TERMS]
     head = student.model[-1]
     before_the_memory = {id(p) for p in head.input_proj.parameters()} if is_detr(student) else set()
     own = {id(p) for p in head.parameters()} - before_the_memory
@@ -183,10 +183,10 @@ def test_the_weight_of_an_epoch_is_the_schedules_and_columns_stay(files):
     for epoch in (0, 2, 5):
         method.epoch_start(epoch, 8)
         seen.append({name: loss.item() for name, loss in losses(method, student, batch).items()})
-    assert [list(entry) for entry in seen] == [["ds2d2_low", "ds2d2_full"]] * 3
-    assert seen[1]["ds2d2_low"] == pytest.approx(seen[0]["ds2d2_low"] / 2, rel=1e-5)
-    assert seen[0]["ds2d2_full"] == seen[2]["ds2d2_low"] == 0
-    assert seen[1]["ds2d2_full"] == pytest.approx(seen[2]["ds2d2_full"], rel=1e-5)
+    assert [list(entry) for entry in seen] == [["ds2d2_low_loss", "ds2d2_full_loss"]] * 3
+    assert seen[1]["ds2d2_low_loss"] == pytest.approx(seen[0]["ds2d2_low_loss"] / 2, rel=1e-5)
+    assert seen[0]["ds2d2_full_loss"] == seen[2]["ds2d2_low_loss"] == 0
+    assert seen[1]["ds2d2_full_loss"] == pytest.approx(seen[2]["ds2d2_full_loss"], rel=1e-5)
     method.epoch_start(5, 5)
     idle = sum(losses(method, student, batch).values())
     assert idle.item() == 0
@@ -197,7 +197,7 @@ def test_a_step_that_another_method_has_to_itself_adds_nothing(files):
     student = build("rtdetr-n.yaml", 1)
     method, _ = mount(student, **files("rtdetr-n.yaml"))
     given = method.losses(student, batch_of(scenes(2, 64)), None)
-    assert {name: loss.item() for name, loss in given.items()} == {f"ds2d2_{term}": 0.0 for term in TERMS}
+    assert {name: loss.item() for name, loss in given.items()} == {f"ds2d2_{term}_loss": 0.0 for term in TERMS}
 
 
 def test_parts_of_the_implicit_terms_add_up(files):
@@ -206,7 +206,7 @@ def test_parts_of_the_implicit_terms_add_up(files):
     values = {}
     for parts in ((True, True), (True, False), (False, True)):
         method, _ = mount(student, teacher=teacher, dense=parts[0], decoder=parts[1], **only("full"))
-        values[parts] = losses(method, student, batch)["ds2d2_full"].item()
+        values[parts] = losses(method, student, batch)["ds2d2_full_loss"].item()
     assert values[True, True] == pytest.approx(values[True, False] + values[False, True], rel=1e-5)
     assert min(values.values()) > 0.01
 
@@ -217,7 +217,7 @@ def test_each_setting_of_the_explicit_terms_matters(files):
     seen = set()
     for changed in ({}, {"gamma": 25}, {"wavelet": "db2"}, {"padding": "zero"}, {"align": False}, {"normalise": False}):
         method, _ = mount(student, 96, teacher=teacher, full=0, **changed)
-        seen.add(round(losses(method, student, batch)["ds2d2_high"].item(), 6))
+        seen.add(round(losses(method, student, batch)["ds2d2_high_loss"].item(), 6))
     assert len(seen) == 6
 
 
@@ -234,7 +234,7 @@ def test_a_teacher_at_any_size_teaches_through_its_decoder(files):
     method, _ = mount(student, **files("rtdetr-n.yaml"), imgsz=96, low=0, high=0, dense=False)
     assert method.pairs == {0: 0, 1: 1, 2: 2}
     given = losses(method, student, batch_of(scenes(2, 64)))
-    assert list(given) == ["ds2d2_full", "ds2d2_amplified"]
+    assert list(given) == ["ds2d2_full_loss", "ds2d2_amplified_loss"]
     assert all(torch.isfinite(loss) and loss > 0 for loss in given.values())
 
 

@@ -92,7 +92,7 @@ def test_it_is_validated_on_what_it_was_trained_on(run, teacher):
 def test_a_student_learns_from_teacher_and_amplifier(run, teacher, amplifier):
     result = run("student", _teacher=teacher, _amplifier=str(amplifier.best), amp="bf16", nbs=8)
     losses = columns(result.save_dir)
-    assert list(losses) == ["ds2d2_low", "ds2d2_high", "ds2d2_full", "ds2d2_amplified"]
+    assert list(losses) == ["ds2d2_low_loss", "ds2d2_high_loss", "ds2d2_full_loss", "ds2d2_amplified_loss"]
     assert all(value > 0 for values in losses.values() for value in values)
     assert set(read_checkpoint(result.best).weights) == set(build("rtdetr-n.yaml").state_dict())
     assert UAVDet(result.best).names == NAMES

@@ -68,7 +68,7 @@ def test_the_weight_follows_its_schedule(teacher_file, epoch, share):
     full = add(losses(model, method, batch))
     method.epoch_start(epoch, 10)
     given = losses(model, method, batch)
-    assert list(given) == ["kd_detr_class", "kd_detr_l1", "kd_detr_box"]
+    assert list(given) == ["kd_detr_class_loss", "kd_detr_l1_loss", "kd_detr_box_loss"]
     torch.testing.assert_close(add(given), full * share)
     assert add(given).requires_grad
 

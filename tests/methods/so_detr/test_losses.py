@@ -241,7 +241,7 @@ def test_the_weight_follows_its_schedule(settings, epoch, share):
     method.epoch_start(epoch, 10)
     student.boxes.requires_grad_()
     given = method.losses(None, batch_of(), head_outputs(student))
-    assert list(given) == ["so_detr_kd_class", "so_detr_kd_l1", "so_detr_kd_box"]
+    assert list(given) == ["so_detr_kd_class_loss", "so_detr_kd_l1_loss", "so_detr_kd_box_loss"]
     torch.testing.assert_close(torch.stack(list(given.values())), full * share)
     assert sum(given.values()).requires_grad
 

@@ -24,7 +24,7 @@ from uavdet.methods.thumbdet import ThumbDet
 from uavdet.nn.thumbnail import AreaThumbnail, find_thumbnail, insert_thumbnail
 
 NAMES = {0: "person", 1: "car"}
-MOMENTS, LOGITS, FEATURES = "thumbdet_moments", "thumbdet_logits", "thumbdet_features"
+MOMENTS, LOGITS, FEATURES = "thumbdet_moments_loss", "thumbdet_logits_loss", "thumbdet_features_loss"
 
 
 def student(name="rtdetr-n", factor=2, seed=0, queries=30, **thumbnail):

@@ -89,7 +89,7 @@ def rows_of(folder):
 
 
 def test_the_losses_are_columns(run):
-    columns = [f"train/thumbdet_{name}" for name in ("moments", "logits", "features")]
+    columns = [f"train/thumbdet_{name}_loss" for name in ("moments", "logits", "features")]
     rows = rows_of(run.save_dir)
     assert len(rows) == 4
     for row in rows[:2]:

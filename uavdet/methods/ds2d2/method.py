@@ -135,12 +135,12 @@ class DS2D2(TrainingMethod):
         if self.args.stage == "amplifier":
             return {}
         if outputs is None:  # another method has the step to itself, and there are no features of this batch
-            return {f"ds2d2_{term}": batch["img"].new_zeros(()) for term in self.weights}
+            return {f"ds2d2_{term}_loss": batch["img"].new_zeros(()) for term in self.weights}
         adapted = self.adapters(head_features(model, self.features))
         acting = {term for term, weight in self.weights.items() if weight > 0}
         terms = self._terms(adapted, batch, acting) if acting else {}
         zero = torch.stack([maps.float().sum() * 0.0 for maps in adapted.values()]).sum()
-        return {f"ds2d2_{term}": zero + weight * terms.get(term, zero) for term, weight in self.weights.items()}
+        return {f"ds2d2_{term}_loss": zero + weight * terms.get(term, zero) for term, weight in self.weights.items()}
 
     def _terms(self, adapted: Mapping[int, Tensor], batch: Mapping[str, Any], acting: set[str]) -> dict[str, Tensor]:
         """Return the terms that act, not yet weighted.

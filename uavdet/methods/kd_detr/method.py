@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from uavdet.engine.trainer import TrainerHooks
     from uavdet.methods.teacher import Teacher, TeacherPool
 
-_COLUMNS = ("kd_detr_class", "kd_detr_l1", "kd_detr_box")
+_COLUMNS = ("kd_detr_class_loss", "kd_detr_l1_loss", "kd_detr_box_loss")
 _DIVERGENCES = {"bernoulli": bernoulli_divergence, "softmax": softmax_divergence}
 
 

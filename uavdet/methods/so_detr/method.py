@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from uavdet.engine.trainer import TrainerHooks
     from uavdet.methods.teacher import Teacher, TeacherPool
 
-_COLUMNS = ("so_detr_kd_class", "so_detr_kd_l1", "so_detr_kd_box")
+_COLUMNS = ("so_detr_kd_class_loss", "so_detr_kd_l1_loss", "so_detr_kd_box_loss")
 
 
 class SODETRDistillationArgs(DETRTeacherArgs):

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from uavdet.engine.trainer import TrainerHooks
     from uavdet.methods.teacher import Teacher, TeacherPool
 
-_COLUMNS = ("thumbdet_moments", "thumbdet_logits", "thumbdet_features")
+_COLUMNS = ("thumbdet_moments_loss", "thumbdet_logits_loss", "thumbdet_features_loss")
 _DIVERGENCES = {"bernoulli": bernoulli_divergence, "softmax": softmax_divergence}
 _LEVELS = 3  # C3, C4 and C5
 _PROBE_SIDE = 64  # pixels behind the thumbnail
