@@ -67,7 +67,12 @@ class DetectionCriterion(nn.Module):
         gains: Weights of the terms.
         alpha: Varifocal alpha. 0.75 in RT-DETR; Ultralytics passes 0.25.
         gamma: Varifocal gamma. 2.0 in RT-DETR; Ultralytics passes 1.5.
+
+    Attributes:
+        terms: Where the detector keeps the losses of the running step.
     """
+
+    terms: dict[str, Tensor]
 
     def __init__(
         self,
@@ -80,7 +85,7 @@ class DetectionCriterion(nn.Module):
     ) -> None:
         super().__init__()
         self.num_classes, self.expansion, self.gains = num_classes, expansion, gains or LossGains()
-        self.alpha, self.gamma = alpha, gamma
+        self.alpha, self.gamma, self.terms = alpha, gamma, {}
         self.box_loss = box_loss or ("giou" if expansion == 1 else "siou")
 
     def forward(

@@ -1,4 +1,7 @@
-"""Ultralytics' criteria, with ignored regions: an unmatched prediction in one gives no classification loss."""
+"""Ultralytics' criteria, with ignored regions: an unmatched prediction in one gives no classification loss.
+
+Each keeps the terms of its last loss, differentiable, in `terms`; a detector empties it after the step.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +22,19 @@ class RegionRTDETRLoss(RTDETRDetectionLoss):
 
     Attributes:
         regions: Those of the batch at hand (`regions_of_batch`); set before each call.
+        terms: The losses that the last call returned.
     """
 
     regions: Tensor | None = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.terms: dict[str, Tensor] = {}
+
+    def forward(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
+        """Return the losses by name; see Ultralytics' RTDETRDetectionLoss."""
+        self.terms = super().forward(*args, **kwargs)
+        return self.terms
 
     def _get_loss(
         self,
@@ -65,6 +78,7 @@ class RegionYOLOLoss(v8DetectionLoss):
     Attributes:
         regions: Those of the batch at hand, as `regions_of_batch` returns them.
         size: (width, height) of its images in pixels.
+        terms: The box, class and distribution losses of the last call, an image.
     """
 
     assigner: Any
@@ -77,12 +91,19 @@ class RegionYOLOLoss(v8DetectionLoss):
         self.assigner = _RecordingAssigner(self.assigner)
         self.plain_bce = self.bce
         self.bce = self._bce_outside_regions
+        self.terms: dict[str, Tensor] = {}
 
     def loss(self, preds: dict[str, Tensor], batch: dict[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the losses of a batch times its size, and the items to report."""
         self.regions = regions_of_batch(batch)
         self.size = batch["img"].shape[-1], batch["img"].shape[-2]
         return super().loss(preds, batch)
+
+    def get_assigned_targets_and_loss(self, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
+        """Return assignment, losses and items; see Ultralytics' v8DetectionLoss."""
+        found = super().get_assigned_targets_and_loss(*args, **kwargs)
+        self.terms = dict(zip(self.loss_names, found[1], strict=True))
+        return found
 
     def _bce_outside_regions(self, logits: Tensor, targets: Tensor) -> Tensor:
         loss = self.plain_bce(logits, targets)
@@ -94,7 +115,27 @@ class RegionYOLOLoss(v8DetectionLoss):
         return loss.masked_fill(ignored.unsqueeze(-1), 0.0)
 
 
+class RegionE2ELoss(E2ELoss):
+    """The criterion of YOLOs with two heads as Ultralytics has it.
+
+    Attributes:
+        terms: The losses of the last call, an image: those of both heads, weighted.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__(model, RegionYOLOLoss)
+        self.terms: dict[str, Tensor] = {}
+
+    def __call__(self, preds: Any, batch: dict[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the losses of a batch times its size, and the items to report."""
+        found = super().__call__(preds, batch)
+        one, many = self.one2one.terms, self.one2many.terms
+        self.terms = {name: many[name] * self.o2m + one[name] * self.o2o for name in one}
+        self.one2one.terms = self.one2many.terms = {}
+        return found
+
+
 def yolo_criterion(model: nn.Module) -> Any:
     """Return the criterion of a YOLO detector: of one head, or of the two of end-to-end models."""
     two_heads = getattr(model.model[-1], "one2one_cv2", None) is not None  # type: ignore[index]
-    return E2ELoss(model, RegionYOLOLoss) if two_heads else RegionYOLOLoss(model)
+    return RegionE2ELoss(model) if two_heads else RegionYOLOLoss(model)

@@ -73,7 +73,8 @@ class TrainingMethod:
     def losses(self, model: nn.Module, batch: Mapping[str, Any], outputs: Any) -> dict[str, Tensor]:
         """Return weighted losses to add to a training step, by the names of their columns in results.csv.
 
-        The names are the same in every step, and end in `_loss`, by which the plots find them. A loss that does not act yet is a zero that depends on the outputs.
+        The names are the same in every step, and end in `_loss`, by which the plots find them. A loss that does not act
+        yet is a zero that depends on the outputs.
 
         Args:
             model: The student.

@@ -86,6 +86,7 @@ class HookedLoss:
 
     auxiliary_losses: AuxiliaryLosses
     autocast_dtype: torch.dtype | None = None
+    criterion: Any
     item_names: tuple[str, ...] = ("giou_loss", "cls_loss", "l1_loss")
     training: bool
 
@@ -110,7 +111,16 @@ class HookedLoss:
                 extra = self._auxiliary(batch, preds)
                 total = total.sum() + sum(extra.values()) * self.auxiliary_scale(batch)
                 items = {**items, **{name: value.detach() for name, value in extra.items()}}
+        self.criterion.terms = {}  # the graph goes with the step
         return total, items
+
+    @property
+    def loss_terms(self) -> dict[str, Tensor]:
+        """The weighted terms of the last `plain_loss` of the running step, by the criterion's names; differentiable.
+
+        Times `auxiliary_scale` their sum is that loss. They are gone when `loss` returns.
+        """
+        return self.criterion.terms
 
     def _auxiliary(self, batch: Batch, preds: Any) -> dict[str, Tensor]:
         losses: dict[str, Tensor] = {}
@@ -254,7 +264,8 @@ class Detector(HookedLoss, RTDETRDetectionModel):
             denoising = (dn_boxes, dn_logits, meta)
         boxes = torch.cat([encoder_boxes[None], boxes])
         logits = torch.cat([encoder_logits[None], logits])
-        return self.criterion(boxes, logits, targets_from_batch(batch), denoising)
+        self.criterion.terms = self.criterion(boxes, logits, targets_from_batch(batch), denoising)
+        return self.criterion.terms
 
 
 def resize_rows(weight: Tensor, rows: int) -> Tensor:

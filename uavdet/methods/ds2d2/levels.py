@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from uavdet.methods.features import FeatureRecorder
+from uavdet.methods.features import FeatureRecorder, look_at_empty_image
 from uavdet.methods.outputs import is_detr
 
 MapShape = tuple[int, int, int]
@@ -23,20 +22,15 @@ def head_features(model: nn.Module, features: FeatureRecorder) -> list[Tensor]:
     return features.memory if is_detr(model) else features.head_inputs
 
 
-@torch.no_grad()
 def map_shapes(model: Any, features: FeatureRecorder, side: int) -> list[MapShape]:
     """Return the shapes of a network's maps for square images, by one pass of an empty image.
 
     Args:
-        model: The network; each of its modules is left in the mode that it was in.
+        model: The network.
         features: Its recorder.
         side: Side of the image in pixels.
     """
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    model.predict(next(model.parameters()).new_zeros(1, model.yaml.get("channels", 3), side, side))
-    for module, training in modes.items():
-        module.training = training
+    look_at_empty_image(model, side)
     return [(level.shape[1], level.shape[2], level.shape[3]) for level in head_features(model, features)]
 
 

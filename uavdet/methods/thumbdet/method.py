@@ -17,7 +17,7 @@ from uavdet.losses.detection import average_over_ranks
 from uavdet.losses.ignore import in_ignored_region, regions_of_batch
 from uavdet.methods.base import TrainingMethod
 from uavdet.methods.detr_teacher import DETRTeacherArgs, check_detr_teacher
-from uavdet.methods.features import FeatureRecorder
+from uavdet.methods.features import FeatureRecorder, look_at_empty_image
 from uavdet.methods.outputs import DETROutputs, student_outputs
 from uavdet.methods.pairing import QueryPairs, pair_by_rank, pair_queries
 from uavdet.methods.schedules import Schedule, Weight
@@ -272,13 +272,7 @@ def _is_frozen(plan: TrainingPlan) -> bool:
     return freeze > 0 if isinstance(freeze, int) else bool({0, "0", *name} & set(freeze or []))
 
 
-@torch.no_grad()
 def _channels(model: nn.Module, features: FeatureRecorder, side: int) -> list[int]:
     """Return the channels of C3, C4 and C5 of a detector, by a look at an empty image."""
-    parameter, modes = next(model.parameters()), [(module, module.training) for module in model.modules()]
-    channels = model.yaml.get("channels", 3)  # type: ignore[union-attr,operator]
-    model.eval()
-    model.predict(torch.zeros(1, channels, side, side, device=parameter.device))  # type: ignore[operator]
-    for module, training in modes:
-        module.training = training
+    look_at_empty_image(model, side)
     return [maps.shape[1] for maps in features.stages[-_LEVELS:]]
