@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 from pathlib import Path
@@ -18,6 +19,18 @@ os.environ["MPLBACKEND"] = "Agg"
 
 # Ultralytics' log handler keeps the stream that it finds when it is imported, which must not be that of one test.
 import uavdet.engine.families  # noqa: F401, E402
+
+
+@pytest.fixture
+def logged():
+    """Return the lines that are logged during the test, of whatever level is on."""
+    from ultralytics.utils import LOGGER
+
+    lines, handler = [], logging.Handler()
+    handler.emit = lambda record: lines.append(record.getMessage())
+    LOGGER.addHandler(handler)
+    yield lines
+    LOGGER.removeHandler(handler)
 
 
 @pytest.fixture(scope="session")

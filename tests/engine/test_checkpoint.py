@@ -2,7 +2,6 @@
 
 import pickle
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -10,10 +9,7 @@ from torch import nn
 
 from uavdet.engine.checkpoint import (
     Checkpoint,
-    describe_model,
     half_weights,
-    load_model,
-    load_weights,
     read_checkpoint,
     read_plain_weights,
     save_checkpoint,
@@ -21,23 +17,9 @@ from uavdet.engine.checkpoint import (
 )
 from uavdet.engine.families import build_model, load_model_config
 from uavdet.engine.importing import import_checkpoint
+from uavdet.engine.loading import load_model
 from uavdet.engine.pretrained import load_pretrained
 from uavdet.errors import CheckpointError
-
-
-@pytest.fixture(scope="module")
-def model():
-    torch.manual_seed(0)
-    model = build_model(load_model_config("rtdetr-n"), nc=2, queries=20)
-    model.names = {0: "person", 1: "car"}
-    return model.eval()
-
-
-@pytest.fixture
-def checkpoint(model):
-    return Checkpoint(
-        model.state_dict(), {**describe_model(model), "imgsz": 64, "metrics": {"coco/AP": np.float64(0.5)}}
-    )
 
 
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
@@ -209,113 +191,6 @@ def test_class_ids_are_integers_however_they_were_written(key, suffix, tmp_path)
     assert read_checkpoint(path).meta["names"] == {0: "person", 1: "car"}
 
 
-def test_an_older_file_with_ids_in_words_starts_a_model(checkpoint, model, tmp_path):
-    meta = {**checkpoint.meta, "names": {"0": "person", "1": "car"}, "metrics": None}
-    torch.save({"format": "uavdet", "meta": meta, "weights": checkpoint.weights}, tmp_path / "x.pt")
-    loaded, read = load_model(tmp_path / "x.pt")
-    assert loaded.names == {0: "person", 1: "car"}
-    fresh = build_model(load_model_config("rtdetr-n"), nc=2)
-    fresh.names = {0: "car", 1: "person"}
-    assert load_weights(fresh, read.weights, read.meta["names"]).complete
-
-
 def test_unknown_suffixes_are_refused(checkpoint, tmp_path):
     with pytest.raises(CheckpointError, match="suffix"):
         save_checkpoint(checkpoint, tmp_path / "x.bin")
-
-
-def test_partial_loads_are_refused_unless_asked_for(model):
-    weights = {key: value for key, value in model.state_dict().items() if "decoder" not in key}
-    fresh = build_model(load_model_config("rtdetr-n"), nc=2)
-    with pytest.raises(CheckpointError, match=r"\d+/\d+ tensors loaded, the first missing is 'model\.decoder"):
-        load_weights(fresh, weights)
-    report = load_weights(fresh, weights, partial=True)
-    assert report.loaded == len(weights)
-    assert not report.complete
-
-
-def test_weights_of_another_model_are_refused(model):
-    with pytest.raises(CheckpointError, match="do not fit"):
-        load_weights(build_model(load_model_config("so-detr-n"), nc=2), model.state_dict())
-    with pytest.raises(CheckpointError, match="not one tensor"):
-        load_weights(model, {"x": torch.zeros(1)}, partial=True)
-
-
-def test_class_rows_move_by_name(model):
-    fresh = build_model(load_model_config("rtdetr-n"), nc=3)
-    fresh.names = {0: "boat", 1: "Car", 2: "person"}
-    before = fresh.state_dict()["model.decoder.enc_score_head.weight"].clone()
-    assert load_weights(fresh, model.state_dict(), {0: "person", 1: "car"}).complete
-    for key in ("enc_score_head.weight", "dec_score_head.0.bias", "denoising_class_embed.weight"):
-        old, new = model.state_dict()[f"model.decoder.{key}"], fresh.state_dict()[f"model.decoder.{key}"]
-        torch.testing.assert_close(new[[2, 1]], old[[0, 1]])
-    torch.testing.assert_close(fresh.state_dict()["model.decoder.enc_score_head.weight"][0], before[0])
-
-
-@pytest.mark.parametrize("queries", [10, 50])
-def test_a_checkpoint_with_other_queries_loads(queries, tmp_path):
-    config = load_model_config("rtdetr-n")
-    config["head"][-1][3].append({"learnt_init_query": True})
-    model = build_model(config, nc=2, queries=20)
-    path = save_checkpoint(Checkpoint(model.state_dict(), describe_model(model)), tmp_path / "x.pt")
-    loaded, _ = load_model(path, queries)
-    assert loaded.eval()(torch.rand(1, 3, 96, 96))[0].shape[1] == queries
-
-
-@pytest.mark.parametrize("name", ["yolo11n.yaml", "rtdetr-resnet50.yaml"])
-def test_ultralytics_checkpoints_are_imported_on_trust(name, tmp_path):
-    from ultralytics.nn.tasks import DetectionModel, RTDETRDetectionModel
-
-    torch.manual_seed(0)
-    source = (DetectionModel if name.startswith("yolo") else RTDETRDetectionModel)(name, nc=2, verbose=False)
-    source.names = {0: "a", 1: "b"}
-    torch.save({"model": source.half(), "ema": None, "train_args": {"imgsz": 128}}, tmp_path / "x.pt")
-    out = import_checkpoint(tmp_path / "x.pt", trust=True)
-    assert out == tmp_path / "x.uavdet.pt"
-    loaded, checkpoint = load_model(out)
-    assert loaded.names == {0: "a", 1: "b"}
-    assert checkpoint.meta["imgsz"] == 128
-    x = torch.rand(1, 3, 128, 128)
-    with torch.no_grad():
-        given, expected = loaded.eval()(x)[0], source.float().eval()(x)[0]
-    torch.testing.assert_close(given, expected)
-
-
-@pytest.mark.parametrize(
-    ("trained", "kept"), [(50, 64), (128, 128), (1, 32), ([50, 100], [64, 128]), (None, 640), (640.0, 640)]
-)
-def test_channels_and_a_usable_size_are_imported(trained, kept, tmp_path):
-    from ultralytics.nn.tasks import DetectionModel
-
-    source = DetectionModel("yolo11n.yaml", ch=1, nc=2, verbose=False)
-    torch.save({"model": source, "train_args": {"imgsz": trained}}, tmp_path / "x.pt")
-    loaded, checkpoint = load_model(import_checkpoint(tmp_path / "x.pt", trust=True))
-    assert checkpoint.meta["imgsz"] == kept
-    assert checkpoint.meta["yaml"]["channels"] == 1
-    assert loaded.eval()(torch.rand(1, 1, 64, 64))[0].shape[0] == 1
-
-
-def test_weights_that_do_not_fit_their_own_yaml_are_refused(checkpoint, tmp_path):
-    weights = {key: value for key, value in checkpoint.weights.items() if "decoder" not in key}
-    path = save_checkpoint(Checkpoint(weights, checkpoint.meta), tmp_path / "x.pt")
-    with pytest.raises(CheckpointError, match="its own YAML describes"):
-        load_model(path)
-
-
-def test_a_changed_network_is_not_imported(tmp_path):
-    from ultralytics.nn.tasks import DetectionModel
-
-    source = DetectionModel("yolo11n.yaml", nc=2, verbose=False)
-    source.model[0].conv = nn.Conv2d(3, 8, 3)
-    torch.save({"model": source}, tmp_path / "x.pt")
-    with pytest.raises(CheckpointError, match=r"its own YAML describes: \d+/\d+ tensors") as caught:
-        import_checkpoint(tmp_path / "x.pt", trust=True)
-    assert "partial" not in str(caught.value)
-
-
-def test_files_without_a_detector_are_not_imported(tmp_path):
-    torch.save({"model": nn.Linear(2, 2)}, tmp_path / "x.pt")
-    with pytest.raises(CheckpointError, match="no Ultralytics model"):
-        import_checkpoint(tmp_path / "x.pt", trust=True)
-    with pytest.raises(CheckpointError, match="does not exist"):
-        import_checkpoint(tmp_path / "missing.pt", trust=True)

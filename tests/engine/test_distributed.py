@@ -2,7 +2,6 @@
 
 import csv
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -10,13 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 
+from tests.batches import make_batch
 from tests.conftest import TINY
-from tests.nn.test_detector import make_batch
-from uavdet.engine.checkpoint import load_model
+from tests.two_processes import gradients, join_group, run_in_two, share_of
 from uavdet.engine.distributed import wrap_model
 from uavdet.engine.families import build_model, load_model_config
+from uavdet.engine.loading import load_model
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -39,22 +38,12 @@ def freeze_norms(model):
             torch.nn.Module.train(module, False)
 
 
-def gradients(model):
-    return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
-
-
 def work(rank, port, folder):
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", rank=rank, world_size=2)
+    join_group(rank, port)
     model = make_model()
     freeze_norms(model)
     wrapped = wrap_model(model, torch.device("cpu"), find_unused=False)
-    whole = make_batch(COUNTS)
-    own = whole["batch_idx"].long().div(2, rounding_mode="floor") == rank
-    part = {key: whole[key][own] for key in ("cls", "bboxes")}
-    part |= {"img": whole["img"][2 * rank : 2 * rank + 2], "batch_idx": whole["batch_idx"][own] - 2 * rank}
-    total, items = wrapped(part)
+    total, items = wrapped(share_of(make_batch(COUNTS), rank))
     (total * 2).backward()  # the trainer multiplies by the number of ranks
     torch.save({"gradients": gradients(model), "items": {k: float(v) for k, v in items.items()}}, folder / f"{rank}.pt")
     dist.destroy_process_group()
@@ -64,10 +53,7 @@ COUNTS = (4, 3, 0, 0)  # the second process has no box
 
 
 def test_two_processes_give_the_gradients_of_one(tmp_path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    mp.start_processes(work, (port, tmp_path), nprocs=2, start_method="spawn")
+    run_in_two(work, tmp_path)
     first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
     model = make_model()
     freeze_norms(model)

@@ -12,25 +12,15 @@ import torch
 import yaml
 
 from tests.conftest import TINY
-from uavdet.engine.checkpoint import load_model, read_checkpoint
+from tests.interruption import Interrupted, interrupt_at
+from uavdet.engine.checkpoint import read_checkpoint
+from uavdet.engine.loading import load_model
 from uavdet.engine.plan import plan_training
 from uavdet.engine.train import train
 from uavdet.engine.trainer import TrainerHooks, build_trainer
 from uavdet.errors import CheckpointError, ConfigError, DataError, TrainingError, UsageError
 from uavdet.methods import base
 from uavdet.methods.base import MethodArgs, TrainingMethod
-
-
-class Interrupted(Exception):
-    """Stands for whatever ends a process."""
-
-
-def interrupt_at(epoch):
-    def stop(trainer):
-        if trainer.epoch == epoch:
-            raise Interrupted
-
-    return {"on_train_epoch_start": [stop]}
 
 
 def test_a_run_leaves_what_ultralytics_users_expect(tiny_run):
@@ -256,10 +246,16 @@ def test_lack_of_memory_ends_in_advice_and_never_in_another_batch(tiny_data, tmp
         train({**TINY, "data": str(tiny_data), "epochs": 1, "project": str(tmp_path)})
 
 
-def test_rows_are_frozen_by_number_and_by_name(tiny_data, tmp_path):
+def test_rows_are_frozen_by_number_and_by_name(tiny_data, tmp_path, logged):
     options = {**TINY, "data": str(tiny_data), "epochs": 1, "project": str(tmp_path)}
     frozen = read_checkpoint(train({**options, "freeze": 2, "name": "number"}).last).weights
-    named = read_checkpoint(train({**options, "freeze": ["stem1", "stem2"], "name": "name"}).last).weights
+    run = train({**options, "freeze": ["stem1", "stem2"], "name": "name", "verbose": True})
+    named = read_checkpoint(run.last).weights
+    parameters = [name for name, _ in load_model(run.last)[0].named_parameters()]
+    held = sum(name.startswith(("model.stem1.", "model.stem2.")) for name in parameters)
+    assert [line for line in logged if line.startswith(("Frozen", "Freezing"))] == [
+        f"Frozen: {held} of {len(parameters)} parameter tensors."
+    ]
     for key in frozen:
         assert torch.equal(frozen[key], named[key]), key
     with pytest.raises(UsageError, match="freeze=stem9 is no row"):

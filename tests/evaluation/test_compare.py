@@ -173,11 +173,10 @@ def test_seeds_of_one_arm_have_no_difference(capsys, runs):
 
 def test_the_same_images_in_another_order_are_the_same_truth(capsys, runs, tmp_path):
     turned = GroundTruth(TRUTH.images[::-1], TRUTH.names, TRUTH.category_ids)
-    again = write_run(tmp_path / "turned", truth=turned, name="turned")
-    found = noisy_detections(TRUTH, 0, noise=3.0)
+    again, found = tmp_path / "turned", noisy_detections(TRUTH, 0, noise=3.0)  # the detections of the first run
     scores = [Coco().score(turned, found)]
-    write_report(tmp_path / "turned" / "report", turned, found, scores, {}, settings={"name": "turned"}, plots=False)
-    assert main(["compare", runs[0], again, "samples=20", "json=True"]) == 0
+    write_report(again / "report", turned, found, scores, {}, settings={"name": "turned"}, plots=False)
+    assert main(["compare", runs[0], str(again), "samples=20", "json=True"]) == 0
     differences = json.loads(capsys.readouterr().out)["protocols"]["coco"]["differences"]
     assert all(d["interval"] == [0, 0] for d in differences if d["samples"])
 

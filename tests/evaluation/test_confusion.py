@@ -61,6 +61,13 @@ def test_detections_in_regions_are_neither_right_nor_wrong(box, ignored):
     assert errors.is_false.tolist() == [not ignored]
 
 
+def test_of_equals_the_first_is_taken():
+    twins = make_image("a.jpg", [BOX, BOX])
+    assert find_errors(twins, make_detections([NEAR]), 0.5).partner.tolist() == [0]
+    errors = find_errors(make_image("a.jpg", [BOX]), make_detections([NEAR, BOX], [0.9, 0.9]), 0.5)
+    assert errors.found_by.tolist() == [0]
+
+
 def test_an_object_in_a_region_is_still_found():
     image = make_image("a.jpg", [FAR], regions=[[0, 0, 100, 100]])
     errors = find_errors(image, make_detections([FAR, BOX]), 0.5)

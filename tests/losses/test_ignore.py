@@ -9,7 +9,7 @@ from ultralytics.utils import DEFAULT_CFG
 from tests.losses.test_detection import make_case
 from uavdet.engine.families import build_model, load_model_config
 from uavdet.losses.detection import DetectionCriterion, varifocal_loss
-from uavdet.losses.ignore import in_ignored_region, regions_of_batch
+from uavdet.losses.ignore import ignored_cells, in_ignored_region, regions_of_batch
 from uavdet.losses.matching import match
 
 
@@ -69,6 +69,28 @@ def test_against_a_pixel_mask(dtype):
         expected.append(bool(mask[y + h // 2, x + w // 2]) or part.sum() >= 0.5 * w * h)
     given = torch.tensor(boxes / side, dtype=dtype)[None]  # 64ths are exact in bfloat16
     assert in_ignored_region(given, regions_of_batch(batch_of(rows, images=1)))[0].tolist() == expected
+
+
+def test_cells_without_regions():
+    assert ignored_cells((2, 4), None) is None
+    assert not ignored_cells((2, 4), torch.zeros(3, 2, 4)).any()  # the padding of `regions_of_batch`
+
+
+@pytest.mark.parametrize(
+    ("region", "inside"),
+    [
+        ((0.25, 0.5, 0.5, 1.0), {(1, 1)}),  # one cell of a map of 2 x 4
+        ((0.0, 0.0, 0.5, 1.0), {(0, 0), (0, 1), (1, 0), (1, 1)}),
+        ((0.125, 0.0, 0.375, 0.5), {(0, 0), (0, 1)}),  # the right half of a cell, and the left half of the next
+        ((0.13, 0.0, 0.37, 0.5), set()),  # less of both
+        ((0.9, 0.8, 1.0, 1.0), set()),
+    ],
+)
+def test_cells_that_lie_in_a_region(region, inside):
+    cells = ignored_cells((2, 4), regions_of_batch(batch_of([(1, *region)], images=2)))
+    assert cells.shape == (2, 1, 2, 4)
+    assert {tuple(place) for place in cells[1, 0].nonzero().tolist()} == inside
+    assert not cells[0].any()
 
 
 def regions_over(boxes, image, query, images=3):

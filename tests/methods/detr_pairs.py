@@ -4,6 +4,7 @@ import cv2
 import torch
 from torch import nn
 
+from tests.batches import make_batch
 from uavdet.data.scenes import Scene, SceneConfig
 from uavdet.engine.checkpoint import Checkpoint, describe_model, save_checkpoint
 from uavdet.engine.families import build_model, load_model_config
@@ -30,10 +31,8 @@ def scenes(count=3, side=128):
 
 
 @torch.no_grad()
-def sharpen(model, images, seed=0):
-    """Give a random detector opinions on some images: it is sure of a quarter of its queries, and moves its anchors."""
-    generator = torch.Generator().manual_seed(seed)
-    head = model.model[-1]
+def fit_statistics(model, images):
+    """Give a random detector the statistics of its features of some images, and leave it in evaluation mode."""
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.reset_running_stats()
@@ -41,6 +40,14 @@ def sharpen(model, images, seed=0):
     model.train()
     model.predict(images)
     model.eval()
+
+
+@torch.no_grad()
+def sharpen(model, images, seed=0):
+    """Give a random detector opinions on some images: it is sure of a quarter of its queries, and moves its anchors."""
+    generator = torch.Generator().manual_seed(seed)
+    head = model.model[-1]
+    fit_statistics(model, images)
     for scores in (head.enc_score_head, *head.dec_score_head):
         scores.weight.normal_(0, 0.5, generator=generator)
     for boxes in (head.enc_bbox_head, *head.dec_bbox_head):
@@ -88,14 +95,7 @@ def mount(method, model, **settings):
 
 def scene_batch(images=3, side=64, boxes=2, seed=0):
     """Return a batch of noise with some boxes in every image."""
-    generator = torch.Generator().manual_seed(seed)
-    count = images * boxes
-    return {
-        "img": torch.rand(images, 3, side, side, generator=generator),
-        "cls": torch.randint(len(NAMES), (count, 1), generator=generator).float(),
-        "bboxes": torch.rand(count, 4, generator=generator) * 0.2 + 0.3,
-        "batch_idx": torch.arange(images).repeat_interleave(boxes).float(),
-    }
+    return make_batch((boxes,) * images, side, len(NAMES), seed)
 
 
 def with_region(batch, image, box):

@@ -1,14 +1,11 @@
 """Two processes on the CPU give the gradients of one, distillation included."""
 
-import os
-import socket
-
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 
+from tests.batches import make_batch
 from tests.methods.detr_pairs import Mounting, build, freeze_statistics, save_teacher, scenes
-from tests.nn.test_detector import make_batch
+from tests.two_processes import gradients, join_group, run_in_two, share_of
 from uavdet.engine.distributed import wrap_model
 from uavdet.methods.kd_detr import KDDETR
 from uavdet.methods.so_detr import SODETRDistillation
@@ -28,21 +25,11 @@ def make_student(teacher):
     return model
 
 
-def gradients(model):
-    return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
-
-
 def work(rank, port, folder):
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", rank=rank, world_size=2)
+    join_group(rank, port)
     model = make_student(folder / "teacher-7-rtdetr-n.yaml.pt")
     wrapped = wrap_model(model, torch.device("cpu"), find_unused=True)
-    whole = make_batch(COUNTS)
-    own = whole["batch_idx"].long().div(2, rounding_mode="floor") == rank
-    part = {key: whole[key][own] for key in ("cls", "bboxes")}
-    part |= {"img": whole["img"][2 * rank : 2 * rank + 2], "batch_idx": whole["batch_idx"][own] - 2 * rank}
-    total, _ = wrapped(part)
+    total, _ = wrapped(share_of(make_batch(COUNTS), rank))
     (total * 2).backward()  # the trainer multiplies by the number of ranks
     torch.save(gradients(model), folder / f"{rank}.pt")
     dist.destroy_process_group()
@@ -50,10 +37,7 @@ def work(rank, port, folder):
 
 def test_two_processes_give_the_gradients_of_one(tmp_path):
     teacher = save_teacher(tmp_path, images=scenes(2, 64), queries=20)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    mp.start_processes(work, (port, tmp_path), nprocs=2, start_method="spawn")
+    run_in_two(work, tmp_path)
     model = make_student(teacher)
     total, items = model(make_batch(COUNTS))
     total.backward()

@@ -7,9 +7,11 @@ import pytest
 import torch
 
 from tests.conftest import TINY
+from tests.interruption import Interrupted, interrupt_at
 from tests.methods.detr_pairs import NAMES, add, build, mount, save, save_teacher, scene_batch, scenes
-from uavdet.engine.checkpoint import load_model, read_checkpoint
+from uavdet.engine.checkpoint import read_checkpoint
 from uavdet.engine.families import build_model, load_model_config
+from uavdet.engine.loading import load_model
 from uavdet.engine.plan import plan_training
 from uavdet.engine.train import train
 from uavdet.errors import UAVDetError, UsageError
@@ -135,6 +137,20 @@ def test_a_weight_that_starts_after_the_run_is_refused(method, weight, acts):
     (built,) = build_methods([method.name], {f"{method.name}.weight": weight})
     with pytest.raises(UsageError, match="never acts: it starts after 2") if not acts else nullcontext():
         check_schedules(built, epochs=2)
+
+
+def test_a_run_of_one_epoch_is_named_in_the_singular():
+    (built,) = build_methods(["kd-detr"], {"kd-detr.weight": "1:linear:1"})
+    with pytest.raises(UsageError, match=r"never acts: it starts after 1 epoch and the run has 1\. Give an earlier"):
+        check_schedules(built, epochs=1)
+
+
+@pytest.mark.parametrize(("changes", "count"), [({}, 1), ({"multi_scale": 0.5}, 2)], ids=["fixed", "changing"])
+def test_both_methods_share_a_teacher_at_the_students_size(tiny_data, tmp_path, teacher_file, changes, count):
+    options = {**TINY, **changes, "data": str(tiny_data), "project": str(tmp_path), "methods": "so-detr-kd,kd-detr"}
+    teachers = {f"{method.name}.teacher": str(teacher_file) for method in METHODS}
+    plan = plan_training({**options, **teachers, "kd-detr.imgsz": str(TINY["imgsz"])})
+    assert len(plan.teachers) == count
 
 
 def test_a_weight_that_cannot_be_read_is_refused_in_plain_words():
@@ -296,10 +312,6 @@ def test_it_teaches(teacher_file, method, rate, agreement):
 # Runs -----------------------------------------------------------------------------------------------------------------
 
 
-class Interrupted(Exception):
-    """Stands for whatever ends a process."""
-
-
 def test_a_run_with_both_methods_resumes_and_leaves_a_plain_model(tiny_data, tmp_path, teacher_file):
     settings = {"kd-detr.general": 5, "so-detr-kd.weight": "0.1:linear", "methods": "so-detr-kd,kd-detr"}
     teachers = {f"{method.name}.teacher": str(teacher_file) for method in METHODS}
@@ -307,12 +319,8 @@ def test_a_run_with_both_methods_resumes_and_leaves_a_plain_model(tiny_data, tmp
     options = {**TINY, **settings, **teachers, **changed}
     whole = train({**options, "name": "whole"})
 
-    def stop(trainer):
-        if trainer.epoch == 2:
-            raise Interrupted
-
     with pytest.raises(Interrupted):
-        train({**options, "name": "cut"}, {"on_train_epoch_start": [stop]})
+        train({**options, "name": "cut"}, interrupt_at(2))
     resumed = train({"resume": str(tmp_path / "cut" / "weights" / "last.pt")})
     expected, given = read_checkpoint(whole.last).weights, read_checkpoint(resumed.last).weights
     for key in expected:
@@ -324,4 +332,4 @@ def test_a_run_with_both_methods_resumes_and_leaves_a_plain_model(tiny_data, tmp
     assert len(rows) == 3
     for prefix in ("so_detr_kd", "kd_detr"):
         for term in ("class", "l1", "box"):
-            assert all(float(row[f"train/{prefix}_{term}"]) > 0 for row in rows)
+            assert all(float(row[f"train/{prefix}_{term}_loss"]) > 0 for row in rows)

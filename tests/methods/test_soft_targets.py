@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from uavdet.methods.soft_targets import bernoulli_cross_entropy, bernoulli_divergence, softmax_divergence
+from uavdet.errors import UsageError
+from uavdet.methods.soft_targets import (
+    bernoulli_cross_entropy,
+    bernoulli_divergence,
+    check_form,
+    confidence,
+    softmax_divergence,
+)
 
 
 @pytest.fixture(scope="module")
@@ -58,3 +65,16 @@ def test_equal_logits_have_no_distance_and_huge_ones_are_finite(function):
     assert torch.isfinite(value)
     assert torch.isfinite(student.grad).all()
     assert function(torch.zeros(0, 3), torch.zeros(0, 3)).shape == (0, 3)
+
+
+def test_confidence_is_the_highest_class_probability(logits):
+    np.testing.assert_allclose(confidence(torch.from_numpy(logits[0])), _sigmoid(logits[0]).max(1), rtol=1e-6)
+    assert confidence(torch.zeros(2, 0, 3)).shape == (2, 0)
+    assert confidence(torch.zeros(2, 3, dtype=torch.bfloat16)).dtype == torch.float32
+
+
+def test_softmax_over_a_single_class_is_refused():
+    check_form("method.form", "softmax", {0: "a", 1: "b"})
+    check_form("method.form", "bernoulli", {0: "a"})
+    with pytest.raises(UsageError, match=r"^method\.form=softmax says .* Give method\.form=bernoulli\.$"):
+        check_form("method.form", "softmax", {0: "a"})

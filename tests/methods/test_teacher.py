@@ -64,6 +64,17 @@ def test_a_teacher_runs_once_a_step_whoever_asks(file, monkeypatch):
     assert len(runs) == 2
 
 
+@pytest.mark.parametrize(
+    ("side", "sizes", "count"),
+    [(None, [None, 64], 2), (64, [None, 64], 1), (64, [64, None, 96], 2), (96, [None, 64], 2)],
+    ids=["changing", "same", "another too", "another"],
+)
+def test_the_students_own_size_is_no_size_of_its_own(file, side, sizes, count):
+    pool = TeacherPool(NAMES, side)
+    assert len({id(pool.get(file, imgsz)) for imgsz in sizes}) == len(pool) == count
+    assert pool.get(file).imgsz is None
+
+
 def test_a_teacher_has_no_gradients_and_never_changes(file):
     teacher = Teacher(file, NAMES)
     before = {key: value.clone() for key, value in teacher.model.state_dict().items()}
@@ -111,7 +122,7 @@ def spoil(weights):
 @pytest.mark.parametrize(
     ("make", "text"),
     [
-        (lambda folder: folder / "absent.pt", "absent.pt"),
+        (lambda folder: folder / "absent.pt", r"^teacher=.*absent\.pt does not exist\. Give a \.pt"),
         (lambda folder: folder / "x.onnx", "is no checkpoint"),
         (lambda folder: save(folder, change=spoil), "not finite, first model.decoder.enc_output.0.weight"),
         (lambda folder: save(folder, change=lambda w: w.pop("model.stem1.bn.weight")), "does not fit"),  # as fused ones

@@ -9,22 +9,12 @@ from torch import nn
 from ultralytics.models.utils.loss import DETRLoss, RTDETRDetectionLoss
 from ultralytics.nn.modules import head as ultralytics_head
 
+from tests.batches import make_batch
 from uavdet.engine.families import build_model, load_model_config
 from uavdet.engine.profile import set_export
 from uavdet.errors import ConfigError
 from uavdet.nn.decoder import RTDETRDecoder
 from uavdet.nn.detector import AuxiliaryLosses, resize_rows, targets_from_batch
-
-
-def make_batch(counts=(3, 0, 5), size=64, nc=2, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    total = sum(counts)
-    return {
-        "img": torch.rand(len(counts), 3, size, size, generator=generator),
-        "cls": torch.randint(0, nc, (total, 1), generator=generator).float(),
-        "bboxes": torch.rand(total, 4, generator=generator) * 0.2 + 0.3,
-        "batch_idx": torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts)).float(),
-    }
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from PIL import Image
 from torch import nn
 
 from uavdet.assets import find_yaml
-from uavdet.engine.checkpoint import load_weights
 from uavdet.engine.families import build_model, load_model_config, with_thumbnail
+from uavdet.engine.loading import load_weights
 from uavdet.errors import CheckpointError, ConfigError, UsageError
 from uavdet.export.onnx import FORBIDDEN_OPERATORS, export_onnx, operators
 from uavdet.model import UAVDet

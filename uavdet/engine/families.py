@@ -19,8 +19,8 @@ from ultralytics.utils import ROOT
 from uavdet.argument_table import DETR, YOLO
 from uavdet.assets import find_yaml, list_assets, read_yaml
 from uavdet.errors import ConfigError, UsageError, suggest_name
-from uavdet.nn.build import ModelConfig, read_rows
 from uavdet.nn.detector import Detector, StockRTDETR, StockYOLO
+from uavdet.nn.rows import ModelConfig, read_rows
 from uavdet.nn.thumbnail import insert_thumbnail
 
 

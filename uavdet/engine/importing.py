@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from uavdet.engine.checkpoint import Checkpoint, describe_model, load_all, plain_data, save_checkpoint
+from uavdet.engine.checkpoint import Checkpoint, describe_model, plain_data, save_checkpoint
 from uavdet.engine.families import build_model
+from uavdet.engine.loading import load_all
 from uavdet.errors import CheckpointError
 
 

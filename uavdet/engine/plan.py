@@ -12,13 +12,15 @@ import torch
 from uavdet.arguments import check_family, defaults_of, foreign_arguments, parse_options, read_recipe
 from uavdet.assets import DEFAULT_RECIPE, find_weights, find_yaml
 from uavdet.data.config import DataConfig, check_class_ids, load_data_config
-from uavdet.engine.checkpoint import Checkpoint, read_checkpoint, refuse_amplifier
+from uavdet.engine.checkpoint import Checkpoint, read_checkpoint
 from uavdet.engine.device import check_device
 from uavdet.engine.families import Family, family_of, load_model_config, with_thumbnail
+from uavdet.engine.loading import refuse_amplifier
 from uavdet.errors import CheckpointError, UsageError
 from uavdet.methods.base import TrainingMethod, build_methods, check_schedules
 from uavdet.methods.teacher import TeacherPool
-from uavdet.nn.build import ModelConfig
+from uavdet.nn.registry import registered_layers
+from uavdet.nn.rows import ModelConfig, read_rows
 from uavdet.nn.thumbnail import input_stride
 from uavdet.run_folders import run_folder
 
@@ -58,7 +60,8 @@ class TrainingPlan:
         precision: 'bf16', 'fp16' or 'fp32', for what `amp` asks and the device has.
         start: The checkpoint that the weights come from, if any.
         resume: The checkpoint to continue, if any.
-        method_settings: The settings of the methods, as they were given.
+        method_settings: The dotted settings of the methods that were given, in `recipe=`, by the user, or to the run
+            that is resumed; not yet parsed, but for files of weights, which have absolute paths.
         teachers: The teachers of the methods.
     """
 
@@ -135,6 +138,8 @@ def _assemble(
     settings = {key: _absolute(value) for key, value in merged.items() if "." in key}
     options = {key: value for key, value in merged.items() if "." not in key}
     check_family(given, family.arguments)
+    if family is Family.OURS:
+        _check_rows(config, options["methods"])
     options["imgsz"] = check_imgsz(options["imgsz"], training=True, stride=input_stride(config))
     options["device"] = check_device(options["device"], several=True)
     data = load_data_config(options.get("data"))
@@ -154,13 +159,29 @@ def _assemble(
         start=start,
         resume=resume,
         method_settings=settings,
-        teachers=TeacherPool(names),
+        teachers=TeacherPool(names, None if options["multi_scale"] or options["rect"] else options["imgsz"]),
     )
     for method in plan.methods:
         if not options["time"]:
             check_schedules(method, options["epochs"])
         method.check(plan, plan.teachers)
     return plan
+
+
+def _check_rows(config: ModelConfig, methods: list[str]) -> None:
+    """Refuse a model with rows for a training method that the run does not have.
+
+    Raises:
+        UsageError: There is one; the message names the row.
+    """
+    layers = registered_layers()
+    for row in read_rows(config):
+        method = getattr(layers.get(row.module), "trained_by", None)
+        if method is not None and method not in methods:
+            raise UsageError(
+                f"{row.describe(config)}: the row is for training with the method {method}, which this run does not "
+                f"have. Add methods={','.join([*methods, method])}, or give a model without such rows."
+            )
 
 
 def _absolute(value: Any) -> Any:

@@ -7,14 +7,9 @@ from typing import Any
 
 from torch import nn
 
-from uavdet.engine.checkpoint import (
-    Checkpoint,
-    load_weights,
-    read_checkpoint,
-    read_plain_weights,
-    refuse_amplifier,
-)
+from uavdet.engine.checkpoint import Checkpoint, read_checkpoint, read_plain_weights
 from uavdet.engine.families import backbone_rows, row_names
+from uavdet.engine.loading import load_weights, refuse_amplifier
 from uavdet.engine.timm_weights import load_backbone_weights
 from uavdet.errors import CheckpointError
 from uavdet.nn.detector import Detector

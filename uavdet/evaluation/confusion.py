@@ -67,9 +67,12 @@ def count_errors(truth: ImageTruth, errors: ImageErrors) -> int:
 def find_errors(truth: ImageTruth, detections: ImageDetections, confidence: float) -> ImageErrors:
     """Assign detections to objects at IoU .50, one to one.
 
-    Detections choose by falling score, first among objects of their class, as in COCO's protocol; so the found objects
-    are those that AP50 counts at this confidence. Those left over may then lie on an object of another class, unless
-    they are ignored: by at least half of their area on an ignored object of their class or in an ignored region.
+    Detections choose by falling score, those of one score as they are given, first among objects of their class. Each
+    takes the free object of the highest IoU, the first of equals. As in COCO's protocol, so that the found objects are
+    those that AP50 counts at this confidence, but for two things: of equal IoUs the protocol takes the last, and it
+    rounds widths and heights to a billionth of a pixel, where here nothing is rounded, so that an IoU of just .50 may
+    fall on either side. Detections left over may then lie on an object of another class, unless they are ignored: by
+    at least half of their area on an ignored object of their class or in an ignored region.
 
     Args:
         truth: The annotated image.

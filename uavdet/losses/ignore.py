@@ -62,3 +62,22 @@ def in_ignored_region(boxes: Tensor, regions: Tensor | None) -> Tensor:
         overlap = (torch.minimum(bottom_right, high) - torch.maximum(top_left, low)).clamp(min=0)
         covered += overlap.prod(-1).sum(-1)
     return centred | ((area > 0) & (covered >= _SHARE * area))
+
+
+def ignored_cells(shape: tuple[int, int], regions: Tensor | None) -> Tensor | None:
+    """Return which cells of a feature map lie in ignored regions, by the rule of `in_ignored_region`.
+
+    Args:
+        shape: (h, w) of the map.
+        regions: As `regions_of_batch` returns them.
+
+    Returns:
+        (B, 1, h, w) bool, or None where no image has a region.
+    """
+    if regions is None:
+        return None
+    height, width = shape
+    y, x = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
+    cells = torch.stack([x / width, y / height, torch.full_like(x, 1 / width), torch.full_like(y, 1 / height)], -1)
+    boxes = cells.view(-1, 4).to(regions.device).expand(len(regions), -1, -1)
+    return in_ignored_region(boxes, regions).view(-1, 1, height, width)

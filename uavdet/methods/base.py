@@ -134,8 +134,9 @@ def check_schedules(method: TrainingMethod, epochs: int) -> None:
     """
     for field, value in method.args:
         if isinstance(value, Schedule) and value.weight > 0 and value.start >= epochs:
+            after = f"{value.start} epoch" if value.start == 1 else f"{value.start} epochs"
             raise UsageError(
-                f"{method.name}.{field}={value} never acts: it starts after {value.start} epochs and the run has "
+                f"{method.name}.{field}={value} never acts: it starts after {after} and the run has "
                 f"{epochs}. Give an earlier start, or more epochs."
             )
 

@@ -6,8 +6,28 @@ All is computed in float32 from the logits, and finite for logits of any size.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Literal
+
 import torch.nn.functional as F
 from torch import Tensor
+
+from uavdet.errors import UsageError
+
+Form = Literal["bernoulli", "softmax"]
+"""What the probabilities of classes are taken for: answers to questions of their own, or one distribution."""
+
+
+def confidence(logits: Tensor) -> Tensor:
+    """Return how sure a network is of its queries: the highest class probability of each.
+
+    Args:
+        logits: (..., C).
+
+    Returns:
+        (...) in float32.
+    """
+    return logits.float().sigmoid().amax(-1)
 
 
 def bernoulli_divergence(student: Tensor, teacher: Tensor, temperature: float = 1.0) -> Tensor:
@@ -57,3 +77,22 @@ def softmax_divergence(student: Tensor, teacher: Tensor, temperature: float = 1.
     """
     student, teacher = student.float() / temperature, teacher.float() / temperature
     return teacher.softmax(-1) * (teacher.log_softmax(-1) - student.log_softmax(-1))
+
+
+DIVERGENCES = {"bernoulli": bernoulli_divergence, "softmax": softmax_divergence}
+"""The divergence of each form."""
+
+
+def check_form(setting: str, form: Form, names: Mapping[int, str]) -> None:
+    """Refuse a softmax over a single class, which is 1 whatever the logits are.
+
+    Args:
+        setting: Name of the setting that gives the form, for the message.
+        form: Its value.
+        names: The student's classes.
+
+    Raises:
+        UsageError: As above.
+    """
+    if form == "softmax" and len(names) == 1:
+        raise UsageError(f"{setting}=softmax says nothing about a single class. Give {setting}=bernoulli.")

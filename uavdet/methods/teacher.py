@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from uavdet.assets import find_weights
-from uavdet.engine.checkpoint import load_model
+from uavdet.engine.loading import load_model
 from uavdet.errors import CheckpointError, UsageError
 from uavdet.methods.features import FeatureRecorder
 from uavdet.methods.outputs import DETROutputs, class_order, decode_all_layers, is_detr
@@ -91,14 +91,17 @@ class TeacherPool:
 
     Args:
         names: The student's classes.
+        imgsz: Side of the student's square images in pixels; None where it changes from step to step. A teacher that
+            is given this size is that without a size of its own.
     """
 
-    def __init__(self, names: Mapping[int, str]) -> None:
-        self.names = dict(names)
+    def __init__(self, names: Mapping[int, str], imgsz: int | None = None) -> None:
+        self.names, self.imgsz = dict(names), imgsz
         self._teachers: dict[tuple[str, int | None], Teacher] = {}
 
     def get(self, file: str | Path, imgsz: int | None = None) -> Teacher:
         """Return the teacher of a file, loaded on its first request; see `Teacher`."""
+        imgsz = None if imgsz == self.imgsz else imgsz
         key = (str(Path(file).expanduser().resolve()), imgsz)
         if key not in self._teachers:
             self._teachers[key] = Teacher(file, self.names, imgsz)
@@ -131,6 +134,8 @@ def check_teacher_size(name: str, teacher: Teacher, imgsz: int) -> None:
 def _load(file: str) -> nn.Module:
     if Path(file).suffix not in {".pt", ".safetensors"}:
         raise CheckpointError(f"teacher={file} is no checkpoint. Give a .pt or .safetensors file of uavdet.")
+    if not Path(file).expanduser().is_file():
+        raise CheckpointError(f"teacher={file} does not exist. Give a .pt or .safetensors file of uavdet.")
     model, _ = load_model(file)
     broken = [name for name, value in model.state_dict().items() if not bool(torch.isfinite(value).all())]
     if broken:

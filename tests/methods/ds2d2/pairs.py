@@ -3,9 +3,9 @@
 from types import SimpleNamespace
 
 import torch
-from torch import nn
 
-from tests.methods.detr_pairs import NAMES, Mounting, build, save, scenes, sharpen
+from tests.batches import make_labels
+from tests.methods.detr_pairs import NAMES, Mounting, build, fit_statistics, save, scenes, sharpen
 from uavdet.methods.ds2d2 import DS2D2
 from uavdet.methods.ds2d2.amplifier_file import mark_amplifier
 from uavdet.methods.ds2d2.wavelet import find_wavelet
@@ -46,18 +46,13 @@ def losses(method, model, batch):
 @torch.no_grad()
 def warm_up(model, images):
     """Give a random YOLO statistics that fit its features, and opinions on some images."""
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.reset_running_stats()
-            module.momentum = None
-    model.train()
-    model.predict(images)
+    fit_statistics(model, images)
     head = model.model[-1]
     for boxes, scores in zip(head.cv2, head.cv3, strict=True):
         boxes[-1].weight.normal_(0, 0.05)
         scores[-1].weight.normal_(0, 0.2)
         scores[-1].bias.fill_(-2.0)
-    return model.eval()
+    return model
 
 
 def save_teacher(folder, name="rtdetr-n.yaml", seed=7, images=None, wavelet=None, padding="replicate"):
@@ -77,10 +72,4 @@ def save_teacher(folder, name="rtdetr-n.yaml", seed=7, images=None, wavelet=None
 def batch_of(images, boxes=3, seed=0):
     """Return a batch of images with some boxes in each."""
     generator = torch.Generator().manual_seed(seed)
-    count = len(images) * boxes
-    return {
-        "img": images,
-        "cls": torch.randint(len(NAMES), (count, 1), generator=generator).float(),
-        "bboxes": torch.rand(count, 4, generator=generator) * 0.2 + 0.3,
-        "batch_idx": torch.arange(len(images)).repeat_interleave(boxes).float(),
-    }
+    return {"img": images, **make_labels((boxes,) * len(images), len(NAMES), generator)}

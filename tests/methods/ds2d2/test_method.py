@@ -8,7 +8,7 @@ from torch import nn
 
 from tests.methods.detr_pairs import build, freeze_statistics, scenes, with_region
 from tests.methods.ds2d2.pairs import batch_of, losses, mount, save_teacher, student_outputs
-from uavdet.engine.checkpoint import load_model
+from uavdet.engine.loading import load_model
 from uavdet.methods.ds2d2 import DS2D2
 from uavdet.methods.extras import StudentExtras
 from uavdet.methods.outputs import is_detr

@@ -52,7 +52,7 @@ def options(tiny_data, files, settings, model="rtdetr-n.yaml"):
     ("settings", "error", "message"),
     [
         ({}, UsageError, "ds2d2 needs a teacher"),
-        ({"teacher": "absent.pt"}, CheckpointError, "'absent.pt' does not exist"),
+        ({"teacher": "absent.pt"}, CheckpointError, "^teacher=absent.pt does not exist"),
         ({"teacher": "boats"}, UsageError, "has the classes boat, car; the student has person, car"),
         ({"teacher": "nan"}, CheckpointError, "high-frequency amplifier"),
         ({"teacher": "teacher", "stage": "amplify"}, UsageError, "ds2d2.stage=amplify is not allowed"),

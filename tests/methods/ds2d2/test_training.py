@@ -6,26 +6,16 @@ import pytest
 import torch
 
 from tests.conftest import TINY
+from tests.interruption import Interrupted, interrupt_at
 from tests.methods.detr_pairs import NAMES, build
 from tests.methods.ds2d2.pairs import save_teacher
 from uavdet import UAVDet
-from uavdet.engine.checkpoint import load_model, read_checkpoint
+from uavdet.engine.checkpoint import read_checkpoint
+from uavdet.engine.loading import load_model
 from uavdet.engine.train import train
 from uavdet.methods.ds2d2.wavelet import find_wavelet
 from uavdet.methods.features import FeatureRecorder
 from uavdet.methods.teacher import Teacher
-
-
-class Interrupted(Exception):
-    """Stands for whatever ends a process."""
-
-
-def interrupt_at(epoch):
-    def stop(trainer):
-        if trainer.epoch == epoch:
-            raise Interrupted
-
-    return {"on_train_epoch_start": [stop]}
 
 
 @pytest.fixture(scope="module")

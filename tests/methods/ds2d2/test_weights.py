@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from uavdet.methods.ds2d2.weights import ignored_cells, object_weights
+from uavdet.methods.ds2d2.weights import object_weights
 
 SIDE = 1024  # a power of two: corners in pixels and normalised ones are the same numbers
 
@@ -72,4 +72,3 @@ def test_cells_in_ignored_regions_do_not_count():
     assert weights[0, 0, :, :4].eq(0).all()
     assert torch.equal(weights[0, 0, :, 4:], plain[0, 0, :, 4:])
     assert torch.equal(weights[1], plain[1])
-    assert ignored_cells((8, 8), None) is None

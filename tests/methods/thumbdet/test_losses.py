@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from uavdet.methods.soft_targets import bernoulli_divergence, softmax_divergence
-from uavdet.methods.thumbdet.losses import cell_boxes, feature_distance, logit_distance, moment_distance
+from uavdet.methods.thumbdet.losses import feature_distance, logit_distance, moment_distance
 
 # Moments -------------------------------------------------------------------------------------------------------------
 
@@ -150,9 +150,3 @@ def test_equal_features_agree():
 def test_half_precision_is_compared_in_float32():
     maps = [torch.rand(1, 3, 8, 8, dtype=torch.bfloat16)]
     assert feature_distance(maps, [level * 2 for level in maps]).dtype == torch.float32
-
-
-def test_cells_cover_the_map_row_by_row():
-    boxes = cell_boxes(2, 4)
-    assert boxes.shape == (1, 8, 4)
-    torch.testing.assert_close(boxes[0, 5], torch.tensor([0.375, 0.75, 0.25, 0.5]))

@@ -224,6 +224,24 @@ def test_the_first_stage_trains_the_thumbnail_alone(teacher_file):
     assert all(p.grad is not None for row in (model.model[1], model.model[-1].dec_score_head) for p in row.parameters())
 
 
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"stage_epochs": 0}, []),
+        ({"stage_epochs": 2}, ["first stage, through epoch 2", "thumbnail goes on learning"]),
+        ({"stage_epochs": 2, "frozen": True}, ["first stage, through epoch 2", "thumbnail stays as it is"]),
+    ],
+    ids=["none", "two", "frozen"],
+)
+def test_the_log_tells_when_the_first_stage_begins_and_ends(logged, settings, told):
+    method = mount(student(), logits=0, features=0, **settings)
+    logged.clear()
+    for epoch in range(4):
+        method.epoch_start(epoch, 4)
+    assert len(logged) == len(told)
+    assert all(line.startswith("thumbdet: ") and part in line for line, part in zip(logged, told, strict=True))
+
+
 def test_a_frozen_thumbnail_learns_in_the_first_stage_only(teacher_file):
     model = student()
     method = mount(model, teacher=teacher_file, stage_epochs=2, frozen=True)
@@ -282,7 +300,7 @@ def plan(data, folder, **changes):
     ("changes", "error", "message"),
     [
         ({"thumbdet.teacher": None}, UsageError, "thumbdet needs a teacher"),
-        ({"thumbdet.teacher": "gone.pt"}, CheckpointError, "'gone.pt' does not exist"),
+        ({"thumbdet.teacher": "gone.pt"}, CheckpointError, "^teacher=gone.pt does not exist"),
         ({"thumbdet.teacher": "gone.onnx"}, CheckpointError, "is no checkpoint"),
         ({"thumbdet.imgsz": 100}, UsageError, r"thumbdet\.imgsz=100 is not allowed"),
         ({"thumbnail": None}, UsageError, r"rtdetr-n\.yaml has none. Add thumbnail=4"),

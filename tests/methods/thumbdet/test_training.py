@@ -8,9 +8,11 @@ import pytest
 import torch
 
 from tests.conftest import TINY
+from tests.interruption import Interrupted, interrupt_at
 from tests.realdata import REAL_DATA
 from uavdet.data.scenes import Scene, SceneConfig
-from uavdet.engine.checkpoint import load_model, read_checkpoint
+from uavdet.engine.checkpoint import read_checkpoint
+from uavdet.engine.loading import load_model
 from uavdet.engine.train import train
 from uavdet.methods.thumbdet import ThumbDet
 from uavdet.methods.thumbdet.losses import moment_distance
@@ -18,18 +20,6 @@ from uavdet.model import UAVDet
 from uavdet.nn.thumbnail import AreaThumbnail, Thumbnail, find_thumbnail
 
 THUMB = {**TINY, "thumbnail": 2, "imgsz": 128, "methods": "thumbdet", "thumbdet.stage_epochs": 2}
-
-
-class Interrupted(Exception):
-    """Stands for whatever ends a process."""
-
-
-def interrupt_at(epoch):
-    def stop(trainer):
-        if trainer.epoch == epoch:
-            raise Interrupted
-
-    return {"on_train_epoch_start": [stop]}
 
 
 # The first stage teaches ---------------------------------------------------------------------------------------------

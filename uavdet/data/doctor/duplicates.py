@@ -121,14 +121,16 @@ def _near_pairs(images: Sequence[ImageFacts]) -> Iterator[tuple[np.ndarray, np.n
 
     Hashes as rows of ±1: their products are 64 - 2 * distance, and a matrix product is the fastest way to all of them.
     """
-    usable = [(index, image) for index, image in enumerate(images) if image.thumbnail is not None]
-    usable = [(index, image) for index, image in usable if float(np.std(image.thumbnail)) > _FLAT]  # type: ignore
+    readable = [
+        (index, image.thumbnail, image.digest) for index, image in enumerate(images) if image.thumbnail is not None
+    ]
+    usable = [entry for entry in readable if float(np.std(entry[1])) > _FLAT]
     if len(usable) < 2:
         return
-    numbers = np.array([index for index, _ in usable])
-    digests = np.unique([image.digest for _, image in usable], return_inverse=True)[1]
-    hashes = np.array([perceptual_hash(image.thumbnail) for _, image in usable], dtype=np.float32) * 2 - 1  # type: ignore
-    pictures = np.array([_normalise(image.thumbnail) for _, image in usable])  # type: ignore[arg-type]
+    numbers = np.array([index for index, _, _ in usable])
+    digests = np.unique([digest for _, _, digest in usable], return_inverse=True)[1]
+    hashes = np.array([perceptual_hash(thumbnail) for _, thumbnail, _ in usable], dtype=np.float32) * 2 - 1
+    pictures = np.array([_normalise(thumbnail) for _, thumbnail, _ in usable])
     for start in range(0, len(usable), _BLOCK):
         distance = (_BITS - hashes[start : start + _BLOCK] @ hashes[start:].T) / 2
         first, second = np.nonzero(distance <= HASH_DISTANCE)

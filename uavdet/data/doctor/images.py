@@ -1,4 +1,4 @@
-"""Reads image files to their end and says what kind of picture each holds."""
+"""Reads image files to their end, and says which cannot be used and what kind of picture each holds."""
 
 from __future__ import annotations
 
@@ -69,7 +69,9 @@ def examine_image(file: Path) -> ImageFacts:
     """Read an image file to its end.
 
     What training refuses is a problem here too. A JPEG is decoded at an eighth of its size: every byte of it passes
-    the entropy decoder, which is what finds a missing end, while the costly inverse transform is mostly spared.
+    the entropy decoder, while the costly inverse transform is mostly spared. That finds a missing end, as of a copy
+    that broke off; where data is missing or damaged inside and the file still ends in its end marker, the decoder
+    fills the gap without an error, here and in training, and nothing is found. PNGs have checksums, which find that.
     """
     facts = ImageFacts(file)
     try:

@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import ClassVar
 
 from uavdet.data.annotations import AnnotatedImage
-from uavdet.data.formats.base import DatasetFormat
 from uavdet.data.formats.coco_json import CocoJson
-from uavdet.data.formats.folders import UNLISTED, ListedImages, first_existing, wrong_layout
+from uavdet.data.formats.folders import UNLISTED, ListedImages, first_existing
+from uavdet.data.formats.split_files import SplitFilesFormat
 
 _SPLIT_NAMES = {"train": ("train", "trainval"), "val": ("val",), "test": ("test",)}
 _JSON_FOLDERS = ("annotations", "annotations_v2", "")
 
 
-class AiTodFormat(DatasetFormat):
+class AiTodFormat(SplitFilesFormat):
     """Reads AI-TOD. Categories are matched by name, whatever their ids; `_` and spaces count as `-`.
 
     Where a `trainval` JSON is there and no `train` one, it is the training split; the authors report test results of
@@ -37,26 +37,17 @@ class AiTodFormat(DatasetFormat):
     )
     file_names: ClassVar[tuple[str, ...]] = ("aitod_{split}_v1.json", "small_{split}_v1_1.0.json")
 
-    def splits(self) -> list[str]:
-        """Return the splits whose JSON is found."""
-        splits = [split for split in _SPLIT_NAMES if self._file(split)]
-        if not splits:
-            raise wrong_layout(self)
-        return splits
-
     def read(self, split: str) -> Iterator[AnnotatedImage]:
         """Yield the images of a split; image files of its own folder that the JSON does not list are counted."""
-        file = self._file(split)
-        if file is None:
-            raise wrong_layout(self)
-        data, folders = CocoJson(file), self._image_folders(split)
+        data, folders = CocoJson(self.annotation_file(split)), self._image_folders(split)
         rename = {name: name.lower().replace("_", "-").replace(" ", "-") for name in data.categories.values()}
         listed = ListedImages()
         yield from listed.pass_on(data.read(first_existing(folders), rename=rename, classes=self.classes))
         for path in listed.others(lambda folder: split in (folder.name, folder.parent.name)):
             self.drops.add(split, UNLISTED, str(path))
 
-    def _file(self, split: str) -> Path | None:
+    def find_file(self, split: str) -> Path | None:
+        """Return the JSON of a split, or None."""
         files = (
             self.source / folder / pattern.format(split=name)
             for name in _SPLIT_NAMES[split]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -39,7 +39,14 @@ class DotaFormat(DatasetFormat):
         version: The version's number, which names the label folder and decides the classes.
     """
 
-    version: ClassVar[str] = ""
+    version: ClassVar[str]
+
+    def __init_subclass__(cls, *, version: str, **kwargs: Any) -> None:
+        cls.version, cls.title = version, f"DOTA {version}"
+        cls.name = cls.dataset = _format_name(version)
+        cls.classes = _CLASSES[: _COUNTS[version]]
+        cls.layout = (f"{{train,val,test}}/images/*.png with {{train,val}}/labelTxt-v{version}/*.txt (labelTxt/)",)
+        super().__init_subclass__(**kwargs)
 
     def splits(self) -> list[str]:
         """Return the splits that have images; test without labels is `test-challenge`."""
@@ -104,7 +111,7 @@ class DotaFormat(DatasetFormat):
 
     def _unknown_class(self, category: str, place: str) -> DataError:
         versions = [version for version, count in _COUNTS.items() if category in _CLASSES[:count]]
-        newer = f" DOTA {versions[0]} has it: give format=dota-v{versions[0].removesuffix('.0')}." if versions else ""
+        newer = f" DOTA {versions[0]} has it: give format={_format_name(versions[0])}." if versions else ""
         hint = newer or f"{suggest_name(category, self.classes)} Correct the row."
         known = ", ".join(self.classes)
         return DataError(f"{place}: unknown class '{category}'. {self.title} has {known}.{hint}")
@@ -129,42 +136,21 @@ class DotaFormat(DatasetFormat):
         return None
 
 
+def _format_name(version: str) -> str:
+    return f"dota-v{version.removesuffix('.0')}"
+
+
 def _holds_horizontal_boxes(folder: Path) -> bool:
     return folder.name.lower().endswith("hbb") or "reclabel" in folder.name.lower()
 
 
-def _layout(version: str) -> tuple[str, ...]:
-    return (f"{{train,val,test}}/images/*.png with {{train,val}}/labelTxt-v{version}/*.txt (labelTxt/)",)
-
-
-class DotaV1Format(DotaFormat):
+class DotaV1Format(DotaFormat, version="1.0"):
     """Reads DOTA 1.0, with 15 classes."""
 
-    name = "dota-v1"
-    title = "DOTA 1.0"
-    dataset = "dota-v1"
-    version = "1.0"
-    classes = _CLASSES[: _COUNTS["1.0"]]
-    layout = _layout("1.0")
 
-
-class DotaV15Format(DotaFormat):
+class DotaV15Format(DotaFormat, version="1.5"):
     """Reads DOTA 1.5: the images of 1.0, more small objects, and container-crane."""
 
-    name = "dota-v1.5"
-    title = "DOTA 1.5"
-    dataset = "dota-v1.5"
-    version = "1.5"
-    classes = _CLASSES[: _COUNTS["1.5"]]
-    layout = _layout("1.5")
 
-
-class DotaV2Format(DotaFormat):
+class DotaV2Format(DotaFormat, version="2.0"):
     """Reads DOTA 2.0, with 18 classes."""
-
-    name = "dota-v2"
-    title = "DOTA 2.0"
-    dataset = "dota-v2"
-    version = "2.0"
-    classes = _CLASSES[: _COUNTS["2.0"]]
-    layout = _layout("2.0")

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import ClassVar
 
 from uavdet.data.annotations import AnnotatedImage
-from uavdet.data.formats.base import DatasetFormat
 from uavdet.data.formats.corner_json import PERSON, read_persons
 from uavdet.data.formats.folders import first_existing, wrong_layout
+from uavdet.data.formats.split_files import SplitFilesFormat
 
 _FOLDERS = ("", "annotations/task", "annotations", "mini_annotations")
 _ENDINGS = ("_sw640_sh512_all_erase", "_sw640_sh512_all", "_all", "", "_with_dense")
@@ -17,7 +17,7 @@ _ERASED = "erase_with_uncertain_dataset"
 _DEPTH = 5
 
 
-class TinyPersonFormat(DatasetFormat):
+class TinyPersonFormat(SplitFilesFormat):
     """Reads TinyPerson with one class, as its benchmark does; it has no validation split of its own.
 
     `source` decides which of the release's JSONs are read:
@@ -36,17 +36,11 @@ class TinyPersonFormat(DatasetFormat):
     dataset = "tinyperson"
     stand_ins: ClassVar[Mapping[str, str]] = {"val": "test"}
     classes = (PERSON,)
+    split_names = ("train", "test")
     layout = (
         "annotations/task/tiny_set_{train,test}_all.json with the images in train/ and test/",
         "another folder of such JSONs, as mini_annotations/, with train/ and test/ above it",
     )
-
-    def splits(self) -> list[str]:
-        """Return the splits whose JSON is found."""
-        splits = [split for split in ("train", "test") if self._file(split)]
-        if not splits:
-            raise wrong_layout(self)
-        return splits
 
     def notes(self) -> list[str]:
         """Say what stands for the validation split."""
@@ -54,9 +48,7 @@ class TinyPersonFormat(DatasetFormat):
 
     def read(self, split: str) -> Iterator[AnnotatedImage]:
         """Yield the images of a split; parts of images have a crop."""
-        file = self._file(split)
-        if file is None:
-            raise wrong_layout(self)
+        file = self.annotation_file(split)
         folders = [folder / split for folder in file.parents[: _DEPTH + 1]]
         if file.stem.endswith("_erase"):
             folders = [folder.parent / _ERASED / split for folder in folders] + folders
@@ -65,7 +57,8 @@ class TinyPersonFormat(DatasetFormat):
             raise wrong_layout(self)
         return read_persons(file, first_existing(folders))
 
-    def _file(self, split: str) -> Path | None:
+    def find_file(self, split: str) -> Path | None:
+        """Return the JSON of a split, or None."""
         source = self.source.resolve()
         files = (
             base / folder / f"tiny_set_{split}{ending}.json"

@@ -12,8 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from uavdet.engine.checkpoint import load_model, read_checkpoint
+from uavdet.engine.checkpoint import read_checkpoint
 from uavdet.engine.families import row_names
+from uavdet.engine.loading import load_model
 from uavdet.errors import CheckpointError, UsageError
 from uavdet.methods.ds2d2.wavelet import Wavelet
 from uavdet.methods.outputs import class_order

@@ -13,9 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from uavdet.losses.ignore import in_ignored_region
+from uavdet.losses.ignore import ignored_cells, in_ignored_region
 from uavdet.methods.ds2d2.imitation import HeadPredictions, imitation_loss
-from uavdet.methods.ds2d2.weights import ignored_cells
 
 
 class DETRAmplifier:

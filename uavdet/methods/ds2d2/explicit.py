@@ -14,8 +14,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from uavdet.losses.ignore import ignored_cells
 from uavdet.methods.ds2d2.wavelet import Wavelet
-from uavdet.methods.ds2d2.weights import ignored_cells
 
 _FLOOR = 0.1
 _SMALLEST = 1e-3

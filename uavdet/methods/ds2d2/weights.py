@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from uavdet.losses.ignore import in_ignored_region
+from uavdet.losses.ignore import ignored_cells
 
 
 def object_weights(
@@ -57,23 +57,3 @@ def _covered_cells(boxes: Tensor, shape: tuple[int, int]) -> tuple[Tensor, Tenso
     low = ((centre - half) * size).floor().long().clamp(min=0).minimum(last)
     high = ((centre + half) * size).ceil().long().minimum(last).maximum(low)
     return low[:, 0], low[:, 1], high[:, 0], high[:, 1]
-
-
-def ignored_cells(shape: tuple[int, int], regions: Tensor | None) -> Tensor | None:
-    """Return which cells of a map lie in ignored regions.
-
-    Args:
-        shape: (h, w) of the map.
-        regions: As `uavdet.losses.ignore.regions_of_batch` returns them.
-
-    Returns:
-        (B, 1, h, w) bool, or None where no image has a region.
-    """
-    if regions is None:
-        return None
-    height, width = shape
-    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
-    centres = torch.stack([(x + 0.5) / width, (y + 0.5) / height], -1).view(-1, 2)
-    cells = torch.cat([centres, torch.tensor([[1 / width, 1 / height]]).expand_as(centres)], -1).to(regions.device)
-    inside = in_ignored_region(cells.expand(len(regions), -1, -1), regions)
-    return inside.view(-1, 1, height, width)

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from uavdet.losses.ignore import ignored_cells
 from uavdet.methods.ds2d2.imitation import HeadPredictions, imitation_loss
-from uavdet.methods.ds2d2.weights import ignored_cells
 
 _SMALLEST_SIDE = 1e-4  # of the image: a sixteenth of a pixel at 640, where float32 still resolves an IoU
 

@@ -3,33 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from uavdet.errors import UsageError
 from uavdet.losses.detection import average_over_ranks
 from uavdet.losses.ignore import in_ignored_region, regions_of_batch
 from uavdet.methods.base import TrainingMethod
-from uavdet.methods.detr_teacher import DETRTeacherArgs, Layers, aligned_layers, check_detr_teacher
+from uavdet.methods.detr_teacher import Layers, ResponseArgs, ResponseTerms, aligned_layers
 from uavdet.methods.kd_detr.losses import point_terms
 from uavdet.methods.kd_detr.points import DecoderInputs, Memory, Queries, decode, draw_queries, memory_of_maps
-from uavdet.methods.outputs import DETROutputs, student_outputs
+from uavdet.methods.outputs import DETROutputs
 from uavdet.methods.schedules import Schedule, Weight
-from uavdet.methods.soft_targets import bernoulli_divergence, softmax_divergence
+from uavdet.methods.soft_targets import DIVERGENCES, Form, check_form, confidence
 
 if TYPE_CHECKING:
     from uavdet.engine.plan import TrainingPlan
     from uavdet.engine.trainer import TrainerHooks
-    from uavdet.methods.teacher import Teacher, TeacherPool
-
-_COLUMNS = ("kd_detr_class_loss", "kd_detr_l1_loss", "kd_detr_box_loss")
-_DIVERGENCES = {"bernoulli": bernoulli_divergence, "softmax": softmax_divergence}
+    from uavdet.methods.teacher import TeacherPool
 
 
-class KDDETRArgs(DETRTeacherArgs):
+class KDDETRArgs(ResponseArgs):
     """Settings of `kd-detr`. Where they depart from the paper, and why:
 
     * `general=0`: the paper adds queries at random places to those of the teacher, since a DETR of its kind asks few
@@ -41,17 +37,14 @@ class KDDETRArgs(DETRTeacherArgs):
       teacher's last. As the first layers of a student cannot do what six layers do, they are not asked to.
     """
 
-    weight: Weight = Field(Schedule(1.0), description="weight of the whole loss")
-    class_weight: Weight = Field(Schedule(1.0), description="weight of the class term within it")
-    l1_weight: Weight = Field(Schedule(5.0), description="weight of the L1 term within it")
     box_weight: Weight = Field(Schedule(2.0), description="weight of the GIoU term within it")
     layers: Layers = Field("all", description="decoder layers that learn: all, aligned from the end, or last")
     general: int = Field(0, ge=0, description="further queries at random places, an image, drawn anew in every step")
-    classes: Literal["bernoulli", "softmax"] = Field("bernoulli", description="form of the class distance")
+    classes: Form = Field("bernoulli", description="form of the class distance")
     temperature: float = Field(1.0, gt=0, allow_inf_nan=False, description="temperature of the class distance")
 
 
-class KDDETR(TrainingMethod):
+class KDDETR(ResponseTerms, TrainingMethod):
     """Distillation at consistent points: the teacher's queries are put to the student's decoder as well.
 
     A projector that trains with the student turns the teacher's query embeddings into the student's: from one width
@@ -68,47 +61,28 @@ class KDDETR(TrainingMethod):
     name = "kd-detr"
     Args = KDDETRArgs
     args: KDDETRArgs
-    teacher: Teacher
-
-    def __init__(self, args: KDDETRArgs) -> None:
-        super().__init__(args)
-        self.epoch_start(0, 1)
+    columns = ("kd_detr_class_loss", "kd_detr_l1_loss", "kd_detr_box_loss")
 
     def check(self, plan: TrainingPlan, teachers: TeacherPool) -> None:
         """Refuse a run whose student or teacher is no DETR (see `check_detr_teacher`), or softmax over one class."""
-        if self.args.classes == "softmax" and len(teachers.names) == 1:
-            raise UsageError(
-                f"{self.name}.classes=softmax says nothing about a single class. Give {self.name}.classes=bernoulli."
-            )
-        check_detr_teacher(self.name, self.args, plan, teachers)
+        check_form(f"{self.name}.classes", self.args.classes, teachers.names)
+        super().check(plan, teachers)
 
     def prepare(self, trainer: TrainerHooks) -> None:
         """Record what enters the teacher's decoder and the student's memory, and make the projector."""
-        self.teacher = trainer.teachers.get(str(self.args.teacher), self.args.imgsz)
+        super().prepare(trainer)
         teacher_head: Any = self.teacher.model.model[-1]  # type: ignore[index]
         self._inputs = DecoderInputs(teacher_head)
         self._features = trainer.student_features()
         self.projector = make_projector(teacher_head.hidden_dim, trainer.model.model[-1].hidden_dim)
         trainer.student_extras["kd_detr_projector"] = self.projector
 
-    def epoch_start(self, epoch: int, epochs: int) -> None:
-        """Set the weights of the epoch."""
-        args = self.args
-        weight = args.weight.at(epoch, epochs)
-        terms = (args.class_weight, args.l1_weight, args.box_weight)
-        self.weights = [weight * term.at(epoch, epochs) for term in terms]
-
-    def losses(self, model: nn.Module, batch: Mapping[str, Any], outputs: Any) -> dict[str, Tensor]:
-        """Return the weighted class, L1 and box terms."""
-        if outputs is None:
-            return dict.fromkeys(_COLUMNS, batch["img"].new_zeros(()))
-        if not any(self.weights):  # the teacher need not look
-            return dict.fromkeys(_COLUMNS, student_outputs(outputs).boxes.float().sum() * 0.0)
+    def terms(self, model: nn.Module, batch: Mapping[str, Any], student: DETROutputs) -> Tensor:
+        """Return the terms at the points, summed over both kinds; see `uavdet.methods.kd_detr.losses`."""
         head: Any = model.model[-1]  # type: ignore[index]
         memory = memory_of_maps(self._features.memory)
         distances = [self._distance(head, memory, *points, batch) for points in self._points(batch)]
-        terms = torch.stack(distances).sum(0)
-        return {name: weight * term for name, weight, term in zip(_COLUMNS, self.weights, terms, strict=True)}
+        return torch.stack(distances).sum(0)
 
     def _points(self, batch: Mapping[str, Any]) -> list[tuple[Queries, DETROutputs]]:
         """Return the queries of the teacher's own pass and those drawn at random, with the teacher's answers."""
@@ -127,7 +101,7 @@ class KDDETR(TrainingMethod):
     def _divergence(self, student: Tensor, teacher: Tensor) -> Tensor:
         """Return the distance of each class, times the temperature's square, which keeps the size of its gradients."""
         temperature = self.args.temperature
-        return _DIVERGENCES[self.args.classes](student, teacher, temperature) * temperature**2
+        return DIVERGENCES[self.args.classes](student, teacher, temperature) * temperature**2
 
     def _distance(
         self, head: Any, memory: Memory, queries: Queries, teacher: DETROutputs, batch: Mapping[str, Any]
@@ -136,7 +110,7 @@ class KDDETR(TrainingMethod):
         projected = Queries(self.projector(queries.content), queries.references)
         boxes, logits = decode(head, projected, memory)
         with torch.autocast(boxes.device.type, enabled=False):
-            weight = self._confidence(teacher, batch)
+            weight = self._weight(teacher, batch)
             terms = [
                 point_terms(
                     (boxes[of_student], logits[of_student]),
@@ -151,10 +125,10 @@ class KDDETR(TrainingMethod):
             return torch.stack(terms).sum(0) / count
 
     @staticmethod
-    def _confidence(teacher: DETROutputs, batch: Mapping[str, Any]) -> Tensor:
+    def _weight(teacher: DETROutputs, batch: Mapping[str, Any]) -> Tensor:
         """Return the weight of each query, (B, P): the teacher's confidence, 0 in ignored regions."""
-        confidence = teacher.logits[-1].float().sigmoid().amax(-1)
-        return confidence.masked_fill(in_ignored_region(teacher.boxes[-1], regions_of_batch(dict(batch))), 0.0)
+        ignored = in_ignored_region(teacher.boxes[-1], regions_of_batch(dict(batch)))
+        return confidence(teacher.logits[-1]).masked_fill(ignored, 0.0)
 
 
 def make_projector(teacher_width: int, student_width: int) -> nn.Linear:

@@ -16,19 +16,7 @@ import torch
 from torch import Tensor
 
 from uavdet.losses.boxes import expanded_siou
-from uavdet.methods.soft_targets import bernoulli_cross_entropy, bernoulli_divergence
-
-
-def confidence(logits: Tensor) -> Tensor:
-    """Return the highest class probability of queries.
-
-    Args:
-        logits: (..., C).
-
-    Returns:
-        (...) in float32.
-    """
-    return logits.float().sigmoid().amax(-1)
+from uavdet.methods.soft_targets import bernoulli_cross_entropy, bernoulli_divergence, confidence
 
 
 def box_confidence(p: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
@@ -12,21 +12,14 @@ from torch import Tensor, nn
 from uavdet.losses.detection import average_over_ranks
 from uavdet.losses.ignore import in_ignored_region, regions_of_batch
 from uavdet.methods.base import TrainingMethod
-from uavdet.methods.detr_teacher import DETRTeacherArgs, Layers, aligned_layers, check_detr_teacher
-from uavdet.methods.outputs import DETROutputs, student_outputs
+from uavdet.methods.detr_teacher import Layers, ResponseArgs, ResponseTerms, aligned_layers
+from uavdet.methods.outputs import DETROutputs
 from uavdet.methods.pairing import QueryPairs, pair_by_rank, pair_queries
 from uavdet.methods.schedules import Schedule, Weight
 from uavdet.methods.so_detr.losses import response_terms
 
-if TYPE_CHECKING:
-    from uavdet.engine.plan import TrainingPlan
-    from uavdet.engine.trainer import TrainerHooks
-    from uavdet.methods.teacher import Teacher, TeacherPool
 
-_COLUMNS = ("so_detr_kd_class_loss", "so_detr_kd_l1_loss", "so_detr_kd_box_loss")
-
-
-class SODETRDistillationArgs(DETRTeacherArgs):
+class SODETRDistillationArgs(ResponseArgs):
     """Settings of `so-detr-kd`. `pairing=index images=last weight=0.1` is the released code's loss, bugs included.
 
     The defaults depart from the release, and why:
@@ -40,8 +33,6 @@ class SODETRDistillationArgs(DETRTeacherArgs):
     """
 
     weight: Weight = Field(Schedule(0.1, "linear"), description="weight of the whole loss")
-    class_weight: Weight = Field(Schedule(1.0), description="weight of the class term within it")
-    l1_weight: Weight = Field(Schedule(5.0), description="weight of the L1 term within it")
     box_weight: Weight = Field(Schedule(2.0), description="weight of the expanded-SIoU term within it")
     pairing: Literal["hungarian", "index"] = Field(
         "hungarian", description="hungarian: queries of least matching cost; index: query i with query i"
@@ -56,7 +47,7 @@ class SODETRDistillationArgs(DETRTeacherArgs):
     )
 
 
-class SODETRDistillation(TrainingMethod):
+class SODETRDistillation(ResponseTerms, TrainingMethod):
     """Response distillation from the decoder of a DETR to that of another.
 
     Any DETR teaches any other: the numbers of queries, layers and channels may differ. Teacher queries in ignored
@@ -66,39 +57,14 @@ class SODETRDistillation(TrainingMethod):
     name = "so-detr-kd"
     Args = SODETRDistillationArgs
     args: SODETRDistillationArgs
-    teacher: Teacher
+    columns = ("so_detr_kd_class_loss", "so_detr_kd_l1_loss", "so_detr_kd_box_loss")
 
-    def __init__(self, args: SODETRDistillationArgs) -> None:
-        super().__init__(args)
-        self.epoch_start(0, 1)
-
-    def check(self, plan: TrainingPlan, teachers: TeacherPool) -> None:
-        """Refuse a run whose student or teacher is no DETR; see `check_detr_teacher`."""
-        check_detr_teacher(self.name, self.args, plan, teachers)
-
-    def prepare(self, trainer: TrainerHooks) -> None:
-        """Find the teacher, which the check has loaded."""
-        self.teacher = trainer.teachers.get(str(self.args.teacher), self.args.imgsz)
-
-    def epoch_start(self, epoch: int, epochs: int) -> None:
-        """Set the weights of the epoch."""
-        args = self.args
-        weight = args.weight.at(epoch, epochs)
-        terms = (args.class_weight, args.l1_weight, args.box_weight)
-        self.weights = [weight * term.at(epoch, epochs) for term in terms]
-
-    def losses(self, model: nn.Module, batch: Mapping[str, Any], outputs: Any) -> dict[str, Tensor]:
-        """Return the weighted class, L1 and box terms."""
-        if outputs is None:
-            return dict.fromkeys(_COLUMNS, batch["img"].new_zeros(()))
-        student = student_outputs(outputs)
-        if not any(self.weights):  # the teacher need not look
-            return dict.fromkeys(_COLUMNS, student.boxes.float().sum() * 0.0)
+    def terms(self, model: nn.Module, batch: Mapping[str, Any], student: DETROutputs) -> Tensor:
+        """Return the terms at the pairs of queries; see `uavdet.methods.so_detr.losses`."""
         teacher = self.teacher.see(batch).outputs
         assert teacher is not None  # a DETR, as `check` has seen
         with torch.autocast(batch["img"].device.type, enabled=False):
-            terms = self._distance(student, teacher, batch)
-            return {name: weight * term for name, weight, term in zip(_COLUMNS, self.weights, terms, strict=True)}
+            return self._distance(student, teacher, batch)
 
     def _distance(self, student: DETROutputs, teacher: DETROutputs, batch: Mapping[str, Any]) -> Tensor:
         """Return the three terms, normalised and not yet weighted, (3,)."""

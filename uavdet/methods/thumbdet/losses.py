@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from uavdet.losses.ignore import in_ignored_region
+from uavdet.losses.ignore import ignored_cells
 
 
 def moment_distance(image: Tensor, thumbnail: Tensor, variance: float) -> Tensor:
@@ -70,15 +70,8 @@ def _level_distance(student: Tensor, teacher: Tensor, regions: Tensor | None) ->
     height, width = teacher.shape[2:]
     enlarged = F.interpolate(student, (height, width), mode="bilinear", align_corners=False)
     difference = (enlarged - teacher).square()
-    if regions is None:
+    ignored = ignored_cells((height, width), regions)
+    if ignored is None:
         return difference.mean()
-    cells = cell_boxes(height, width).to(teacher.device).expand(teacher.shape[0], -1, -1)
-    kept = ~in_ignored_region(cells, regions).view(-1, 1, height, width)
+    kept = ~ignored
     return (difference * kept).sum() / (kept.sum() * teacher.shape[1]).clamp(min=1)
-
-
-def cell_boxes(height: int, width: int) -> Tensor:
-    """Return the cells of a feature map as boxes, row by row, (1, height * width, 4), normalised cxcywh."""
-    y, x = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
-    boxes = torch.stack([x / width, y / height, torch.full_like(x, 1 / width), torch.full_like(y, 1 / height)], -1)
-    return boxes.view(1, -1, 4)

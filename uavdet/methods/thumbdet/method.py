@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from ultralytics.utils import LOGGER
 
-from uavdet.engine.checkpoint import load_weights
+from uavdet.engine.loading import load_weights
 from uavdet.errors import CheckpointError, UsageError
 from uavdet.losses.detection import average_over_ranks
 from uavdet.losses.ignore import in_ignored_region, regions_of_batch
@@ -21,7 +21,7 @@ from uavdet.methods.features import FeatureRecorder, look_at_empty_image
 from uavdet.methods.outputs import DETROutputs, student_outputs
 from uavdet.methods.pairing import QueryPairs, pair_by_rank, pair_queries
 from uavdet.methods.schedules import Schedule, Weight
-from uavdet.methods.soft_targets import bernoulli_divergence, softmax_divergence
+from uavdet.methods.soft_targets import DIVERGENCES, Form, check_form, confidence
 from uavdet.methods.thumbdet.losses import feature_distance, logit_distance, moment_distance
 from uavdet.nn.detector import AuxiliaryLosses
 from uavdet.nn.thumbnail import ImageStem, find_thumbnail, is_learned, thumbnail_factor
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from uavdet.methods.teacher import Teacher, TeacherPool
 
 _COLUMNS = ("thumbdet_moments_loss", "thumbdet_logits_loss", "thumbdet_features_loss")
-_DIVERGENCES = {"bernoulli": bernoulli_divergence, "softmax": softmax_divergence}
 _LEVELS = 3  # C3, C4 and C5
 _PROBE_SIDE = 64  # pixels behind the thumbnail
 
@@ -61,7 +60,7 @@ class ThumbDetArgs(DETRTeacherArgs):
     query_filter: float = Field(
         0.5, ge=0, le=1, description="teacher queries take part whose highest class probability is above this"
     )
-    form: Literal["bernoulli", "softmax"] = Field("bernoulli", description="form of the logit distillation")
+    form: Form = Field("bernoulli", description="form of the logit distillation")
     pairing: Literal["hungarian", "index"] = Field(
         "hungarian", description="hungarian: queries of least matching cost; index: query i with query i"
     )
@@ -89,7 +88,7 @@ class ThumbDet(TrainingMethod):
 
     def __init__(self, args: ThumbDetArgs) -> None:
         super().__init__(args)
-        self._divergence = functools.partial(_DIVERGENCES[args.form], temperature=args.temperature)
+        self._divergence = functools.partial(DIVERGENCES[args.form], temperature=args.temperature)
         self._projectors: nn.ModuleList | None = None
         self.weights = [weight.weight for weight in (args.moments, args.logits, args.features)]
 
@@ -113,10 +112,7 @@ class ThumbDet(TrainingMethod):
                 "Add thumbnail=4 or 2, or give one that has: model=so-detr-n-thumb4.yaml."
             )
         self._check_stages(plan)
-        if self.args.form == "softmax" and len(teachers.names) == 1:
-            raise UsageError(
-                f"{self.name}.form=softmax says nothing about a single class. Give {self.name}.form=bernoulli."
-            )
+        check_form(f"{self.name}.form", self.args.form, teachers.names)
         if self.needs_teacher or self.args.teacher:
             check_detr_teacher(self.name, self.args, plan, teachers)
 
@@ -202,15 +198,24 @@ class ThumbDet(TrainingMethod):
     # While training --------------------------------------------------------------------------------------------------
 
     def epoch_start(self, epoch: int, epochs: int) -> None:
-        """Set the weights and the stage of the epoch."""
+        """Set the weights and the stage of the epoch; the log tells when a stage begins or ends."""
         args = self.args
         self.weights = [weight.at(epoch, epochs) for weight in (args.moments, args.logits, args.features)]
-        self.preliminary = epoch < args.stage_epochs
+        before, self.preliminary = self.preliminary, epoch < args.stage_epochs
+        if self.preliminary != before:
+            LOGGER.info(f"{self.name}: {self._stage()}")
         self._auxiliary.detection = not self.preliminary
         if args.frozen:
             self._stem.requires_grad_(self.preliminary)
             if not self.preliminary:
                 self._stem.zero_grad()  # what the first stage has accumulated towards its next step
+
+    def _stage(self) -> str:
+        """Return what begins, for the log."""
+        if self.preliminary:
+            return f"first stage, through epoch {self.args.stage_epochs}: the thumbnail alone learns, by its moments."
+        stem = "stays as it is" if self.args.frozen else "goes on learning with it"
+        return f"the first stage is over. The detector learns from here on, and the thumbnail {stem}."
 
     def losses(self, model: nn.Module, batch: Mapping[str, Any], outputs: Any) -> dict[str, Tensor]:
         """Return the weighted moment, logit and feature losses; in the first stage the moments alone."""
@@ -248,7 +253,7 @@ class ThumbDet(TrainingMethod):
     def _pairs(self, student: DETROutputs, teacher: DETROutputs, regions: Tensor | None) -> QueryPairs:
         """Pair the teacher's queries that pass the filter with the student's; neither lies in an ignored region."""
         boxes, logits = teacher.boxes[-1], teacher.logits[-1].float()
-        keep = (logits.sigmoid().amax(-1) > self.args.query_filter) & ~in_ignored_region(boxes, regions)
+        keep = (confidence(logits) > self.args.query_filter) & ~in_ignored_region(boxes, regions)
         if self.args.pairing == "index":
             pairs = pair_by_rank(student.boxes.shape[2], keep)
         else:
