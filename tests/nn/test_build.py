@@ -12,8 +12,9 @@ from uavdet.assets import list_assets
 from uavdet.engine.families import build_model, load_model_config
 from uavdet.engine.profile import profile_model
 from uavdet.errors import ConfigError
-from uavdet.nn.build import build_network, read_rows
+from uavdet.nn.build import build_network
 from uavdet.nn.decoder import RTDETRDecoder
+from uavdet.nn.rows import read_rows
 
 STOCK = ["rtdetr-l.yaml", "rtdetr-x.yaml", "rtdetr-resnet50.yaml", "rtdetr-resnet101.yaml"]
 

@@ -1,10 +1,4 @@
-"""Turns a model YAML into a network.
-
-A YAML has two lists, `backbone` and `head`, of rows `[from, repeats, module, args]` or, with a fifth entry, a name.
-`from` gives the source rows by index (-1 is the row before) or by name. Named rows keep their keys in the state dict
-(`model.<name>.`) when a stem or a marker row is put before them; unnamed rows are called by their index, as
-Ultralytics does. The last entry of `args` may be a mapping of keyword arguments.
-"""
+"""Turns the rows of a model YAML (`uavdet.nn.rows`) into a network."""
 
 from __future__ import annotations
 
@@ -18,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+import uavdet.nn.background
 import uavdet.nn.ddf
 import uavdet.nn.decoder
 import uavdet.nn.efficientformer
@@ -25,86 +20,11 @@ import uavdet.nn.resnet  # importing a module registers its layers
 import uavdet.nn.thumbnail
 from uavdet.errors import ConfigError, one_line, suggest_name
 from uavdet.nn.registry import Channels, registered_layers
+from uavdet.nn.rows import ModelConfig, Row, origin_of, read_rows
 from uavdet.nn.stock import STOCK_ROWS, TAKES_REPEATS, RowContext
-
-ModelConfig = dict[str, Any]
 
 _PROBE_SIDE = 64  # pixels behind a thumbnail; the smallest image that a training takes
 _ROW_ERRORS = (TypeError, ValueError, LookupError, ArithmeticError, AttributeError, AssertionError, RuntimeError)
-_ROW_HOLDER = nn.Sequential()  # a row cannot be called as one of its attributes, such as `half`
-
-
-@dataclass(frozen=True)
-class Row:
-    """One row of a model YAML, its sources resolved to indices (-1: the row before)."""
-
-    index: int
-    name: str
-    source: int | list[int]
-    repeats: int
-    module: str
-    args: list[Any]
-    section: str
-
-    def describe(self, config: ModelConfig) -> str:
-        """Return where the row stands, for error messages."""
-        return f"{_origin(config)}, {self.section} row {self.index} ({self.name}: {self.module})"
-
-
-def _origin(config: ModelConfig) -> str:
-    return str(config.get("yaml_file", "model YAML"))
-
-
-def read_rows(config: ModelConfig) -> list[Row]:
-    """Return the rows of a model YAML.
-
-    Raises:
-        ConfigError: A section is missing, a row has a wrong shape, a name cannot be used or a source is unknown.
-    """
-    origin = _origin(config)
-    for section in ("backbone", "head"):
-        if not isinstance(config.get(section), list) or not config[section]:
-            raise ConfigError(f"{origin} has no list of rows under '{section}'. See cfg/models/ for the form.")
-    rows: list[Row] = []
-    for section in ("backbone", "head"):
-        for entry in config[section]:
-            rows.append(_read_row(entry, section, rows, origin))
-    return rows
-
-
-def _read_row(entry: Any, section: str, before: list[Row], origin: str) -> Row:
-    index = len(before)
-    if not isinstance(entry, list) or len(entry) not in (4, 5) or not isinstance(entry[3], list):
-        raise ConfigError(
-            f"{origin}, {section} row {index} is {entry!r}. A row is [from, repeats, module, args, name]."
-        )
-    source, repeats, module, args, *rest = entry
-    name = str(rest[0]) if rest else str(index)
-    if not name or "." in name or name in {row.name for row in before} or hasattr(_ROW_HOLDER, name):
-        raise ConfigError(
-            f"{origin}, {section} row {index}: name '{name}' is taken (by a row above or by PyTorch), empty or holds a "
-            "dot. Give it another."
-        )
-    if not isinstance(repeats, int) or repeats < 1:
-        raise ConfigError(f"{origin}, {section} row {index} ({name}): repeats={repeats!r} is not a positive integer.")
-    where = f"{origin}, {section} row {index} ({name}: {module})"
-    resolved: int | list[int]
-    if isinstance(source, list):
-        resolved = [_resolve(entry, before, where) for entry in source]
-    else:
-        resolved = _resolve(source, before, where)
-        resolved = -1 if resolved == index - 1 else resolved
-    return Row(index, name, resolved, repeats, str(module), args, section)
-
-
-def _resolve(source: Any, before: list[Row], where: str) -> int:
-    """Return the index of a source row; a given index stays as it is."""
-    if isinstance(source, int) and not isinstance(source, bool) and -max(len(before), 1) <= source < len(before):
-        return source
-    names = {row.name: row.index for row in before}
-    if not isinstance(source, str) or source not in names:
-        raise ConfigError(f"{where}: source row '{source}' stands nowhere above it.{suggest_name(source, names)}")
-    return names[source]
 
 
 @dataclass(frozen=True)
@@ -129,7 +49,7 @@ class Scale:
             return cls(*scales[config.get("scale") or next(iter(scales))])
         except (TypeError, KeyError) as error:
             raise ConfigError(
-                f"{_origin(config)}: scale={config.get('scale')!r} is not usable with scales={scales!r}. "
+                f"{origin_of(config)}: scale={config.get('scale')!r} is not usable with scales={scales!r}. "
                 "Give the name of an entry of scales, each [depth, width, max_channels]."
             ) from error
 
@@ -146,8 +66,8 @@ def build_network(config: ModelConfig, channels: int = 3) -> tuple[nn.Sequential
         and the sorted indices of the rows whose outputs later rows need.
 
     Raises:
-        ConfigError: `nc` is no positive integer, a row cannot be built or does not fit its sources, or the last row is
-            no decoder; the message names the file, the row and the reason.
+        ConfigError: `nc` is no positive integer, a row cannot be built or does not fit its sources, the last row is no
+            decoder, or a marker marks nothing; the message names the file, the row and the reason.
     """
     _check_classes(config)
     scale, layers = Scale.of(config), OrderedDict[str, nn.Module]()
@@ -165,6 +85,7 @@ def build_network(config: ModelConfig, channels: int = 3) -> tuple[nn.Sequential
         out_channels.append(out)
     network = nn.Sequential(layers)
     _check_decoder(rows[-1], network[-1], config)
+    uavdet.nn.background.marked_levels(config)  # refuses a marker that marks nothing
     _check_maps(rows, network, out_channels, config, channels)
     return network, sorted(save)
 
@@ -173,7 +94,7 @@ def _check_classes(config: ModelConfig) -> None:
     try:
         uavdet.nn.decoder.check_count("nc", config.get("nc"))
     except ValueError as error:
-        raise ConfigError(f"{_origin(config)}: {error}.") from error
+        raise ConfigError(f"{origin_of(config)}: {error}.") from error
 
 
 def _check_decoder(row: Row, module: nn.Module, config: ModelConfig) -> None:

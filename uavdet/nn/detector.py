@@ -21,8 +21,9 @@ from uavdet.errors import ConfigError
 from uavdet.losses.detection import DetectionCriterion
 from uavdet.losses.ignore import regions_of_batch
 from uavdet.losses.stock import RegionRTDETRLoss, yolo_criterion
-from uavdet.nn.build import ModelConfig, build_network
+from uavdet.nn.build import build_network
 from uavdet.nn.decoder import RTDETRDecoder, check_count
+from uavdet.nn.rows import ModelConfig
 from uavdet.nn.thumbnail import input_stride
 
 Batch = dict[str, Any]

@@ -1,0 +1,32 @@
+"""A way around wrong gradients of BatchNorm on CPUs.
+
+For a batch of one image, PyTorch's CPU kernels (seen in 2.15) misread the gradient that enters BatchNorm2d where its
+memory is laid out channels last and the input's is not, in training and in evaluation: its values come back at other
+cells. A DETR's head makes such gradients, as it flattens its maps to (B, H * W, C) right behind a BatchNorm.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+
+def make_gradients_contiguous(model: nn.Module) -> None:
+    """Let every BatchNorm2d of a model get its gradients in the plain layout (N, C, H, W).
+
+    Args:
+        model: Any network. It gets forward hooks, which do nothing where no gradient is taken.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.register_forward_hook(_watch_gradient)
+
+
+def _watch_gradient(module: nn.Module, given: tuple[Any, ...], output: Tensor) -> None:
+    if output.requires_grad:
+        output.register_hook(_contiguous)
+
+
+def _contiguous(gradient: Tensor | None) -> Tensor | None:
+    return None if gradient is None else gradient.contiguous()  # None where a branch behind has no gradient
