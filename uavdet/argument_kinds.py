@@ -183,6 +183,16 @@ def name_list(value: Any) -> list[str]:
     return [name for part in parts if (name := str(part).strip(" \t'\""))]
 
 
+def frequency_bands(value: Any) -> str | list[float]:
+    """Read frequency bands: thirds, energy, or edges in cycles a cell."""
+    if isinstance(value, str) and value in {"thirds", "energy"}:
+        return value
+    try:
+        return [number(part) for part in name_list([value] if isinstance(value, int | float) else value)]
+    except (TypeError, ValueError):
+        raise ValueError("thirds, energy, or edges in cycles a cell such as 0.1,0.25") from None
+
+
 def class_ids(value: Any) -> list[int]:
     """Read class ids, separated by commas."""
     parts = value.strip("[]() ").split(",") if isinstance(value, str) else value

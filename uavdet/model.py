@@ -14,17 +14,11 @@ from uavdet.arguments import check_family, defaults_of, parse_options
 from uavdet.assets import DEMO_WEIGHTS, find_weights
 from uavdet.data.config import DataConfig, check_class_ids, load_data_config
 from uavdet.engine import calls
-from uavdet.engine.checkpoint import (
-    Checkpoint,
-    describe_model,
-    half_weights,
-    load_model,
-    read_checkpoint,
-    save_checkpoint,
-)
+from uavdet.engine.checkpoint import Checkpoint, describe_model, half_weights, read_checkpoint, save_checkpoint
 from uavdet.engine.device import check_device
 from uavdet.engine.exported import Exported, is_exported, read_exported
 from uavdet.engine.families import Family, build_model, load_model_config, model_family, with_thumbnail
+from uavdet.engine.loading import load_model
 from uavdet.engine.plan import check_imgsz
 from uavdet.engine.predictor import LetterboxPredictor, StretchPredictor
 from uavdet.engine.profile import ModelProfile, profile_model
@@ -131,23 +125,10 @@ class UAVDet:
                 "`uavdet val predictions=FILE data=YAML` without model=."
             )
         protocols = find_protocols(options["protocol"])
-        data = load_data_config(options.pop("data"))
-        data.require(options["split"])
-        check_class_ids(options["classes"], data.names, data.yaml_file)
-        if self.names and not options["single_cls"]:
-            calls.check_class_names(self.names, data.names, data.yaml_file)
+        data = self._open_data(options)
         folder = output_folder("val", options)
-        conf = _VAL_CONFIDENCE if options["conf"] is None else options["conf"]
-        overrides = calls.ultralytics_overrides(options, "val", folder, conf)
-        overrides |= {"batch": options["batch"] or _VAL_BATCH, "data": str(data.yaml_file), "model": self.source}
-        overrides["imgsz"] = max(options["imgsz"]) if isinstance(options["imgsz"], list) else options["imgsz"]
         with calls.new_folder(folder, scaffold="data.yaml"):
-            validator_class = LetterboxValidator if self.family is Family.STOCK_YOLO else StretchValidator
-            validator = validator_class(args=overrides, save_dir=folder)
-            validator.data_config, validator.skip_bad = data, options["skip_bad"]
-            validator.ignore_fill = options["ignore_fill"]
-            if validator_class is StretchValidator:
-                validator.args.imgsz = options["imgsz"]  # two sides as well, which its constructor would make one
+            validator = self._validator(options, data, folder)
             validator.protocols = protocols
             metrics = validator(model=copy.deepcopy(self._model_for(options)))
             table = self._write_evaluation(validator, options, data, folder)
@@ -158,6 +139,50 @@ class UAVDet:
             "save_dir": str(folder),
             "speed_ms": {k: round(v, 2) for k, v in validator.speed.items()},
         }
+
+    def make_validator(self, folder: Path, extension: type, **options: Any) -> Any:
+        """Return a validator as `val` runs it, to be called with a copy of the model; it writes no report.
+
+        Args:
+            folder: Where it keeps what it has to write.
+            extension: A class mixed in before the validator's own, which looks on or does more with each batch.
+            **options: The arguments of `uavdet val`; `data` at least.
+
+        Raises:
+            UsageError: An argument cannot be used, or the data has other classes than the model.
+            ConfigError: The dataset YAML or the split cannot be used.
+        """
+        options = self._resolve("val", options)
+        protocols = find_protocols(options["protocol"])
+        validator = self._validator(options, self._open_data(options), folder, extension)
+        validator.protocols = protocols
+        return validator
+
+    def _open_data(self, options: dict[str, Any]) -> DataConfig:
+        """Return the dataset of a validation, checked against the options and the model."""
+        data = load_data_config(options["data"])
+        data.require(options["split"])
+        check_class_ids(options["classes"], data.names, data.yaml_file)
+        if self.names and not options["single_cls"]:
+            calls.check_class_names(self.names, data.names, data.yaml_file)
+        return data
+
+    def _validator(self, options: dict[str, Any], data: DataConfig, folder: Path, extension: type | None = None) -> Any:
+        """Return a validator with resolved options, by COCO's protocol; see `make_validator`."""
+        conf = _VAL_CONFIDENCE if options["conf"] is None else options["conf"]
+        overrides = calls.ultralytics_overrides(options, "val", folder, conf)
+        overrides |= {"batch": options["batch"] or _VAL_BATCH, "data": str(data.yaml_file), "model": self.source}
+        overrides["imgsz"] = max(options["imgsz"]) if isinstance(options["imgsz"], list) else options["imgsz"]
+        stretches = self.family is not Family.STOCK_YOLO
+        validator_class: type = StretchValidator if stretches else LetterboxValidator
+        if extension is not None:
+            validator_class = type(extension.__name__, (extension, validator_class), {})
+        validator = validator_class(args=overrides, save_dir=folder)
+        validator.data_config, validator.skip_bad = data, options["skip_bad"]
+        validator.ignore_fill = options["ignore_fill"]
+        if stretches:
+            validator.args.imgsz = options["imgsz"]  # two sides as well, which its constructor would make one
+        return validator
 
     def _write_evaluation(self, validator: Any, options: dict[str, Any], data: DataConfig, folder: Path) -> str:
         """Write the report of a validation, and warn where images hold more objects than the model gives detections."""

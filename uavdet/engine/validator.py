@@ -119,14 +119,20 @@ class ProtocolScoring(_Validator):
     def update_metrics(self, preds: list[dict[str, Tensor]], batch: dict[str, Any]) -> None:
         """Take the detections of a batch."""
         super().update_metrics(preds, batch)
+        self.detections.update(self.detections_of(preds, batch))
+
+    def detections_of(self, preds: list[dict[str, Tensor]], batch: dict[str, Any]) -> dict[str, ImageDetections]:
+        """Return the detections of a batch in original pixels, by image file."""
+        found = {}
         for index, pred in enumerate(preds):
             classes = pred["cls"].long().cpu().numpy()
             boxes = self.original_boxes(pred["bboxes"], batch, index)
-            self.detections[batch["im_file"][index]] = ImageDetections(
+            found[batch["im_file"][index]] = ImageDetections(
                 boxes.double().cpu().numpy(),
                 pred["conf"].double().cpu().numpy(),
                 classes * 0 if self.args.single_cls else classes,
             )
+        return found
 
     def pred_to_json(self, predn: dict[str, Tensor], pbatch: dict[str, Any]) -> None:
         """Leave predictions.json to `get_stats`, which knows the ids of the annotations."""

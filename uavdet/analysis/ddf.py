@@ -1,0 +1,270 @@
+"""`uavdet analyze ddf`: what the frequency branch of dual-domain fusion does, and AP by size without it.
+
+SO-DETR (arXiv 2504.11470) shows the block against no block, and never the branch alone: its scale alpha starts at 0,
+and how far training moves it, and whether detections need it, is not said.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from uavdet.analysis.ddf_figure import draw_branch_maps, draw_branches
+from uavdet.analysis.frequency_branch import (
+    BranchLook,
+    FrequencyBlock,
+    frequency_blocks,
+    look_at_branch,
+    without_branches,
+)
+from uavdet.analysis.samples import Sample, Samples, open_model, open_samples
+from uavdet.analysis.table import write_rows
+from uavdet.analysis.variants import INTACT, Variants, VariantScores, find_sized_protocols, score_variants
+from uavdet.arguments import defaults_of
+from uavdet.engine.calls import new_folder
+from uavdet.errors import UsageError
+from uavdet.nn.ddf import FrequencyModulation
+from uavdet.run_folders import output_folder
+
+_PICTURES = 4
+_ALL = "all blocks"
+
+
+class ZeroedBranches(Variants):
+    """The network with the frequency branch of each block zero, and where it has several, with all of them.
+
+    Args:
+        names: Of the blocks.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names = [*names, *([_ALL] if len(names) > 1 else [])]
+
+    def watch(self, network: nn.Module) -> None:
+        """Find the blocks of a network."""
+        self.network, self.blocks = network, frequency_blocks(network)
+
+    def outputs(self, batch: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+        """Yield what the network detects without branches."""
+        for name in self.names:
+            with without_branches([found for found in self.blocks if name in {found.name, _ALL}]):
+                yield name, self.network(batch["img"])
+
+
+@dataclass
+class BlockLooks:
+    """What was seen of one block, over all images.
+
+    Attributes:
+        name: Name of its row.
+        share: Image to the branch's share of the energy of branch and spatial side.
+        effect: Image to the share of the block's output energy that changes when the branch is zero.
+        alpha: (c,) of a released block after training; None of an equivariant one.
+        beta: (c,) the same of the spatial side's scale.
+        gains: (c, bands) of an equivariant block, mean over images; None of a released one.
+        pictures: Of a few images: the picture with its boxes, and the mean magnitude over the channels of the
+            spatial side and of the branch, (h, w) each.
+    """
+
+    name: str
+    share: dict[str, float] = field(default_factory=dict)
+    effect: dict[str, float] = field(default_factory=dict)
+    alpha: np.ndarray | None = None
+    beta: np.ndarray | None = None
+    gains: np.ndarray | None = None
+    pictures: list[tuple[Sample, np.ndarray, np.ndarray]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class DDFReport:
+    """What was measured.
+
+    Attributes:
+        blocks: What was seen of each block.
+        scores: Of the intact model and of the model with zeroed branches.
+        model: The model, as given.
+        data: The dataset, as given.
+        folder: Where the figures and tables are.
+    """
+
+    blocks: list[BlockLooks]
+    scores: VariantScores
+    model: str
+    data: str
+    folder: Path
+
+    def score_rows(self) -> list[dict[str, Any]]:
+        """Return a row for each protocol, zeroed block and size; values in [0, 1]."""
+        found = []
+        for protocol, metrics in self.scores.metrics.items():
+            intact = self.scores.of(protocol, INTACT)
+            for variant in dict.fromkeys(s.variant for s in self.scores.scores if s.variant != INTACT):
+                scores = self.scores.of(protocol, variant)
+                for metric in metrics:
+                    score = scores[metric.name]
+                    row: dict[str, Any] = {"protocol": protocol, "zeroed": variant, "metric": metric.name}
+                    row |= {"objects": metric.objects, "intact": intact[metric.name].value, "without": score.value}
+                    found.append(row | {"difference": score.difference, "low": score.low, "high": score.high})
+        return found
+
+    def branch_rows(self) -> list[dict[str, Any]]:
+        """Return a row for each block and channel (and band): alpha and beta, or the mean gain."""
+        found: list[dict[str, Any]] = []
+        for block in self.blocks:
+            for name in ("alpha", "beta", "gains"):
+                values = getattr(block, name)
+                for (channel, *band), value in np.ndenumerate(values) if values is not None else ():
+                    row = {"block": block.name, "value_of": name.removesuffix("s"), "channel": channel}
+                    found.append({**row, "band": band[0] if band else "", "value": float(value)})
+        return found
+
+    def energy_rows(self) -> list[dict[str, Any]]:
+        """Return a row for each block and image."""
+        return [
+            {"block": block.name, "image": image, "share": share, "effect": block.effect[image]}
+            for block in self.blocks
+            for image, share in block.share.items()
+        ]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the report as JSON can hold it."""
+        return {
+            "model": self.model,
+            "data": self.data,
+            "images": self.scores.images,
+            "blocks": {block.name: self._summary(block) for block in self.blocks},
+            "rows": self.score_rows(),
+            "save_dir": self.folder,
+        }
+
+    def _summary(self, block: BlockLooks) -> dict[str, Any]:
+        summary: dict[str, Any] = {
+            "images": len(block.share),
+            "share": float(np.mean(list(block.share.values()))),
+            "effect": float(np.mean(list(block.effect.values()))),
+        }
+        for name in ("alpha", "beta", "gains"):
+            values = getattr(block, name)
+            if values is not None:
+                low, middle, high = np.percentile(values, (5, 50, 95))
+                summary[name] = {"p5": low, "median": middle, "p95": high, "largest": np.abs(values).max()}
+        return summary
+
+    def table(self) -> str:
+        """Return the numbers as text for people."""
+        lines = []
+        for block in self.blocks:
+            summary = self._summary(block)
+            name = "gains" if block.alpha is None else "alpha"
+            spread = summary[name]
+            lines.append(
+                f"{block.name}: {name} {spread['median']:+.3g} (5 % to 95 %: {spread['p5']:+.3g} to "
+                f"{spread['p95']:+.3g}); the frequency branch has {summary['share']:.1%} of the energy of both "
+                f"branches, and {summary['effect']:.1%} of the block's output goes with it ({summary['images']} images)"
+            )
+        for protocol, metrics in self.scores.metrics.items():
+            intact = self.scores.of(protocol, INTACT)
+            lines += ["", f"{protocol}, {self.scores.images} images: AP in %, and points from it without the branch"]
+            lines.append(_line(["", *(metric.size for metric in metrics)]))
+            lines.append(_line(["intact", *(f"{100 * intact[metric.name].value:.1f}" for metric in metrics)]))
+            for variant in dict.fromkeys(s.variant for s in self.scores.scores if s.variant != INTACT):
+                scores = self.scores.of(protocol, variant)
+                lines.append(_line([variant, *(f"{100 * scores[m.name].difference:+.2f}" for m in metrics)]))
+        return "\n".join([*lines, "", f"Figures, ap.csv, branches.csv and energy.csv: {self.folder}"])
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"{cells[0]:24} " + " ".join(f"{cell:>10}" for cell in cells[1:])
+
+
+def analyze_ddf(options: Mapping[str, Any]) -> DDFReport:
+    """Look at the frequency branches of a model, and score it without them.
+
+    Args:
+        options: `model`, `data`; optionally `images`, `protocol`, `samples`, and what else of `uavdet val` mode
+            `analyze` has.
+
+    Raises:
+        UsageError: The model has no such branch or is an exported file, or an option cannot be used.
+        ConfigError: The dataset YAML cannot be used.
+        CheckpointError: The model cannot be read.
+        DataError: The data is damaged, or holds no object.
+    """
+    options = {**defaults_of("analyze"), **options}
+    find_sized_protocols(options["protocol"])
+    model = open_model(options["model"])
+    names = [found.name for found in frequency_blocks(model.module)]  # type: ignore[arg-type]
+    if not names:
+        raise UsageError(
+            f"model={options['model']} has no dual-domain fusion block, so there is no frequency branch to look at. "
+            "Give a model with a DDF or EquivariantDDF row, such as those of so-detr-n.yaml and so-detr-r18.yaml."
+        )
+    samples = open_samples(options)
+    blocks = look_at_blocks(samples)
+    with tempfile.TemporaryDirectory() as scratch:
+        scores = score_variants(model, ZeroedBranches(names), options, Path(scratch))
+    folder = output_folder("analyze", {**options, "name": options["name"] or "ddf"})
+    report = DDFReport(blocks, scores, options["model"], options["data"], folder)
+    with new_folder(folder):
+        _write(report, samples.data.names)
+    return report
+
+
+def _write(report: DDFReport, class_names: Mapping[int, str]) -> None:
+    for name, rows in (
+        ("ap.csv", report.score_rows()),
+        ("branches.csv", report.branch_rows()),
+        ("energy.csv", report.energy_rows()),
+    ):
+        write_rows(report.folder / name, rows, rows[0])
+    for protocol in report.scores.metrics:
+        draw_branches(report.folder / f"ddf-{protocol}.png", report, protocol)
+    for block in report.blocks:
+        draw_branch_maps(report.folder / f"maps-{block.name}.png", report, block)
+
+
+@torch.no_grad()
+def look_at_blocks(samples: Samples) -> list[BlockLooks]:
+    """Show the images to the model, and return what its frequency branches do."""
+    blocks = frequency_blocks(samples.model)
+    looks = [BlockLooks(found.name) for found in blocks]
+    gains: list[list[Tensor]] = [[] for _ in blocks]
+    inputs: list[Tensor] = []
+    hooks = [found.block.register_forward_pre_hook(lambda _, given: inputs.append(given[0])) for found in blocks]
+    try:
+        shown = set(np.linspace(0, len(samples) - 1, min(_PICTURES, len(samples))).round().astype(int).tolist())
+        for number, sample in enumerate(samples):
+            inputs.clear()
+            samples.model(sample.image)
+            for found, look, seen, given in zip(blocks, looks, gains, list(inputs), strict=True):
+                branch = look_at_branch(found, given)
+                _note_image(look, sample, branch, shown=number in shown)
+                seen.extend([] if branch.gains is None else [branch.gains[0]])
+    finally:
+        for hook in hooks:
+            hook.remove()
+    for found, look, seen in zip(blocks, looks, gains, strict=True):
+        _note_scales(found, look, seen)
+    return looks
+
+
+def _note_image(look: BlockLooks, sample: Sample, branch: BranchLook, *, shown: bool) -> None:
+    look.share[sample.name], look.effect[sample.name] = float(branch.share[0]), float(branch.effect[0])
+    if shown:
+        spatial, frequency = (maps[0].abs().mean(0).cpu().numpy() for maps in (branch.spatial, branch.frequency))
+        look.pictures.append((sample, spatial, frequency))
+
+
+def _note_scales(found: FrequencyBlock, look: BlockLooks, gains: list[Tensor]) -> None:
+    owner = found.owner
+    if isinstance(owner, FrequencyModulation):
+        look.alpha, look.beta = (scale.detach().flatten().cpu().numpy() for scale in (owner.alpha, owner.beta))
+    else:
+        look.gains = torch.stack(gains).mean(0).cpu().numpy()

@@ -1,0 +1,339 @@
+"""`uavdet analyze smoothing`: the background's spectrum before and after smoothing, as in SET's Fig. 7 (CVPR 2025).
+
+Before is the background of a level that enters the head, `P * (1 - M)`: cells of objects and of ignored regions are
+zero. After is the background that a smoothing block makes of it. Energies are squared amplitudes of the Fourier
+transform, divided by the number of values of the map, so that those of all bands add up to its mean square (Parseval).
+
+The paper gives one number, 0.3787 of low frequencies before and 0.5205 after, and no unit. Its low band ends, as in
+Fig. 1, at 40 % of the energy: the number is a share. Shares are what the table compares. A block may well lower the
+share of high frequencies without taking any away, by adding low ones; the factor by which a band's energy changes
+stands beside it. The outlines of what is left out have frequencies of their own, the more so the higher the mean of the
+background is: where a block raises it, they are a part of what all bands gain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from ultralytics.utils import LOGGER
+
+from uavdet.analysis.radial_bands import Bands, bands_of, bin_energy, radial_frequency
+from uavdet.analysis.samples import Samples, open_samples
+from uavdet.analysis.smoothing_figure import draw_smoothing
+from uavdet.analysis.smoothing_training import batch_of, kept_cells, make_blocks, train_blocks
+from uavdet.analysis.table import write_rows
+from uavdet.arguments import defaults_of
+from uavdet.assets import find_weights
+from uavdet.engine.calls import new_folder
+from uavdet.errors import CheckpointError, UsageError
+from uavdet.methods.spectral_enhancement.blocks_file import FILE_NAME, load_blocks
+from uavdet.methods.spectral_enhancement.foreground import Mask
+from uavdet.methods.spectral_enhancement.smoothing import BackgroundSmoothing
+from uavdet.nn.spectral import RealSpectrum, half_spectrum_multiplicity
+from uavdet.run_folders import output_folder
+
+BEFORE, UNTRAINED, AFTER = "before", "untrained", "after"
+"""States of a background: as the neck gives it, smoothed by a block before it has learned anything, and by the block.
+
+The second is measured where the blocks are trained here: what changes from it to the third has been learned.
+"""
+_ALL_IMAGES = 10**9
+_BAND_HEADER = ("level", "stride", "state", "band", "frequencies", "energy", "share", "times_before", "of_the_mean")
+_CURVE_HEADER = ("level", "stride", "state", "cycles_per_cell", "cycles_per_pixel", "energy_of_a_bin")
+
+
+@dataclass(frozen=True)
+class BackgroundSpectrum:
+    """The spectrum of a level's background in one state, averaged over images.
+
+    Attributes:
+        bands: (bands,) energy of each band: its part of the mean square of the features.
+        mean: The part of the first band that is the features' mean over the map, which no smoothing takes away.
+        curve: (rings,) energy of a bin by radial frequency; see `ring_frequencies`.
+    """
+
+    bands: np.ndarray
+    mean: float
+    curve: np.ndarray
+
+    @property
+    def shares(self) -> np.ndarray:
+        """(bands,) shares of the energy; zeros where there is none."""
+        return self.bands / max(float(self.bands.sum()), 1e-30)
+
+
+@dataclass(frozen=True)
+class LevelSmoothing:
+    """What smoothing does to one level.
+
+    Attributes:
+        name: The level, e.g. P3.
+        stride: In pixels of the network's input.
+        kernel: Side of the block's kernels in cells.
+        frequencies: (rings,) of the curves, in cycles a cell.
+        states: Spectra by state.
+    """
+
+    name: str
+    stride: int
+    kernel: int
+    frequencies: np.ndarray
+    states: dict[str, BackgroundSpectrum]
+
+    def times(self, state: str) -> np.ndarray:
+        """Return the factors by which the bands' energies change from before to a state."""
+        return self.states[state].bands / np.maximum(self.states[BEFORE].bands, 1e-30)
+
+
+@dataclass(frozen=True)
+class SmoothingReport:
+    """What was measured.
+
+    Attributes:
+        levels: Of each level that has a block, finest first.
+        bands: Where the bands lie.
+        images: How many images were looked at.
+        origin: Where the blocks come from, as text.
+        model: The model as it was given.
+        data: The dataset YAML and the split.
+        folder: Where `smoothing.png`, `smoothing.csv` and `curves.csv` are.
+    """
+
+    levels: list[LevelSmoothing]
+    bands: Bands
+    images: int
+    origin: str
+    model: str
+    data: str
+    folder: Path
+
+    def band_rows(self) -> list[dict[str, Any]]:
+        """Return a row for every level, state and band."""
+        found = []
+        for level in self.levels:
+            for state, spectrum in level.states.items():
+                means = np.eye(1, len(spectrum.bands))[0] * spectrum.mean  # zero frequency is in the first band
+                columns = (spectrum.bands, spectrum.shares, level.times(state), means)
+                for place, name in enumerate(self.bands.names):
+                    values = (level.name, level.stride, state, name, self.bands.describe(place))
+                    numbers = (float(column[place]) for column in columns)
+                    found.append(dict(zip(_BAND_HEADER, (*values, *numbers), strict=True)))
+        return found
+
+    def curve_rows(self) -> list[dict[str, Any]]:
+        """Return a row for every level, state and radial frequency."""
+        return [
+            dict(
+                zip(
+                    _CURVE_HEADER,
+                    (level.name, level.stride, state, float(frequency), float(frequency) / level.stride, float(energy)),
+                    strict=True,
+                )
+            )
+            for level in self.levels
+            for state, spectrum in level.states.items()
+            for frequency, energy in zip(level.frequencies, spectrum.curve, strict=True)
+        ]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the report as JSON can hold it."""
+        return {
+            "images": self.images,
+            "blocks": self.origin,
+            "levels": {
+                level.name: {
+                    state: {
+                        "energy": dict(zip(self.bands.names, spectrum.bands.tolist(), strict=True)),
+                        "share": dict(zip(self.bands.names, spectrum.shares.tolist(), strict=True)),
+                        "mean": spectrum.mean,
+                    }
+                    for state, spectrum in level.states.items()
+                }
+                for level in self.levels
+            },
+            "save_dir": self.folder,
+        }
+
+    def table(self) -> str:
+        """Return the shares of the bands before and after, and how their energies change, as text for people."""
+        lines = [
+            f"Background of {self.images} images; smoothing blocks {self.origin}. Shares of the features' energy by "
+            f"frequency band ({self.bands.unit}), before and after smoothing, and the energy's own change:",
+            f"{'level':9} {'band':10} {'frequencies':>15} {'before':>8} {'after':>8} {'energy':>9}",
+        ]
+        for level in self.levels:
+            before, after = (level.states[state].shares for state in (BEFORE, AFTER))
+            for place, name in enumerate(self.bands.names):
+                shares = f"{before[place]:>8.1%} {after[place]:>8.1%} {_factor(level.times(AFTER)[place]):>9}"
+                lines.append(f"{level.name:9} {name:10} {self.bands.describe(place):>15} {shares}")
+        return "\n".join([*lines, f"\nFigure, smoothing.csv and curves.csv: {self.folder}"])
+
+
+def _factor(value: float) -> str:
+    return f"x {value:.2f}"
+
+
+def analyze_smoothing(options: Mapping[str, Any]) -> SmoothingReport:
+    """Compare the background's spectrum before and after smoothing, at every level that has a block.
+
+    The blocks are those of `smoothing=FILE`, else those that a run with methods=set has written beside the weights,
+    else new ones that are trained for `steps` batches of the training split with the detector frozen.
+
+    Args:
+        options: See `uavdet.analysis.command.run_analyze`.
+
+    Raises:
+        UsageError: No model was given, or an option cannot be used or has no effect.
+        ConfigError: The dataset YAML cannot be used.
+        CheckpointError: The model or the blocks cannot be read, or belong to different networks.
+        DataError: A split holds no object, or a damaged file.
+    """
+    given, options = options, {**defaults_of("analyze"), **options}
+    bands = bands_of(options["bands"])
+    file = _blocks_file(options)
+    if file is not None and given.get("steps") is not None:
+        raise UsageError(f"steps={options['steps']} has no effect: {file} has trained blocks. Drop steps.")
+    samples = open_samples(options)
+    folder = output_folder("analyze", {**options, "name": options["name"] or "smoothing"})
+    with new_folder(folder):
+        stages, mask, origin = _blocks(file, samples, options)
+        levels, images = measure_smoothing(samples, stages, bands, mask)
+        data = f"{options['data']} ({options['split']})"
+        report = SmoothingReport(levels, bands, images, origin, str(options["model"]), data, folder)
+        write_rows(folder / "smoothing.csv", report.band_rows(), _BAND_HEADER)
+        write_rows(folder / "curves.csv", report.curve_rows(), _CURVE_HEADER)
+        draw_smoothing(folder / "smoothing.png", report)
+    return report
+
+
+def _blocks_file(options: Mapping[str, Any]) -> Path | None:
+    """Return the file of trained blocks: the one given, or that beside the weights; None where there is none."""
+    if options["smoothing"]:
+        return Path(options["smoothing"]).expanduser()
+    beside = Path(find_weights(str(options["model"]))).expanduser().parent / FILE_NAME
+    return beside if Path(str(options["model"])).suffix in {".pt", ".safetensors"} and beside.is_file() else None
+
+
+Stages = dict[str, dict[int, BackgroundSmoothing]]
+"""Blocks by the place of their level, by the state that they bring about."""
+
+
+def _blocks(file: Path | None, samples: Samples, options: Mapping[str, Any]) -> tuple[Stages, Mask, str]:
+    """Return the blocks, how they know the foreground, and where they come from."""
+    if file is not None:
+        blocks, mask = load_blocks(file)
+        check_blocks(file, blocks, samples)
+        return {AFTER: {place: block.to(samples.device) for place, block in blocks.items()}}, mask, f"of {file}"
+    samples.check_classes(str(options["model"]))
+    learning = open_samples({**options, "split": "train", "images": _ALL_IMAGES})
+    steps = options["steps"]
+    LOGGER.info(f"No {FILE_NAME} beside the model: training smoothing blocks, {steps} batches, detector frozen")
+    origin = f"trained here for {steps} batches, detector frozen"
+    return {UNTRAINED: make_blocks(samples), AFTER: train_blocks(learning, steps)}, "overlap", origin
+
+
+def check_blocks(file: Path, blocks: Mapping[int, BackgroundSmoothing], samples: Samples) -> None:
+    """Refuse blocks of another network.
+
+    Raises:
+        CheckpointError: A level is missing, or has other channels or another stride.
+    """
+    maps = samples.recorder.head_inputs
+    for place, block in blocks.items():
+        known = (maps[place].shape[1], samples.strides[place]) if place < len(maps) else None
+        if known != (block.channels, block.stride):
+            here = f"{known[0]} channels at stride {known[1]}" if known else f"no level {place}"
+            raise CheckpointError(
+                f"'{file}' belongs to another network: its block for level {place} has {block.channels} channels at "
+                f"stride {block.stride}, this model {here}. Give the file of the same run: smoothing=FILE."
+            )
+
+
+@torch.no_grad()
+def measure_smoothing(
+    samples: Samples, stages: Stages, bands: Bands, mask: Mask = "overlap"
+) -> tuple[list[LevelSmoothing], int]:
+    """Return the spectra of each level's background in each state, and the number of images.
+
+    Args:
+        samples: The detector and its images.
+        stages: Blocks by state; the state before is added.
+        bands: Where the bands lie. Bands by shares of energy are those of the background before.
+        mask: How the foreground is known; see `foreground_cells`.
+    """
+    places = sorted(stages[AFTER])
+    found: dict[tuple[int, str], list[BackgroundSpectrum]] = {}
+    shapes: dict[int, tuple[int, int]] = {}
+    images = 0
+    for sample in samples:
+        images += 1
+        samples.model.predict(sample.image)  # type: ignore[operator]
+        maps, batch = samples.recorder.head_inputs, batch_of([sample])
+        for place in places:
+            shapes[place] = (maps[place].shape[2], maps[place].shape[3])
+            kept = kept_cells(batch, shapes[place], mask)
+            spectra = _spectra(maps[place], kept, {state: blocks[place] for state, blocks in stages.items()}, bands)
+            for state, spectrum in spectra:
+                found.setdefault((place, state), []).append(spectrum)
+    levels = [
+        LevelSmoothing(
+            samples.levels[place],
+            samples.strides[place],
+            stages[AFTER][place].reduce.kernel_size[0],
+            ring_frequencies(*shapes[place]),
+            {state: _average(found[place, state]) for state in (BEFORE, *stages)},
+        )
+        for place in places
+    ]
+    return levels, images
+
+
+def _spectra(
+    maps: Tensor, kept: Tensor, blocks: Mapping[str, BackgroundSmoothing], bands: Bands
+) -> Iterator[tuple[str, BackgroundSpectrum]]:
+    """Yield the spectrum of a level's background before, and behind each block; the bands are the same for all."""
+    before = RealSpectrum(torch.where(kept, 0, maps))
+    responses = bands.responses(before)
+    yield BEFORE, background_spectrum(before, responses)
+    for state, block in blocks.items():
+        yield state, background_spectrum(RealSpectrum(torch.where(kept, 0, block(maps, kept))), responses)
+
+
+def background_spectrum(spectrum: RealSpectrum, responses: list[Tensor]) -> BackgroundSpectrum:
+    """Return the energy of a map in bands and by radial frequency.
+
+    Args:
+        spectrum: Of one map, (1, C, H, W).
+        responses: Masks of the bands that broadcast to (H, W // 2 + 1).
+    """
+    height, width = spectrum.height, spectrum.width
+    energy = bin_energy(spectrum)[0].double().cpu().numpy() / (spectrum.real.shape[1] * height * width)
+    masks = [response.reshape(height, -1).double().cpu().numpy() for response in responses]
+    bins = half_spectrum_multiplicity(width, spectrum.real).double().cpu().numpy() * np.ones((height, 1))
+    ring = np.rint(radial_frequency(height, width) * min(height, width)).astype(int)
+    rings = range(1, len(ring_frequencies(height, width)) + 1)
+    curve = np.array([energy[ring == place].sum() / bins[ring == place].sum() for place in rings])
+    return BackgroundSpectrum(np.array([(energy * mask).sum() for mask in masks]), float(energy[0, 0]), curve)
+
+
+def ring_frequencies(height: int, width: int) -> np.ndarray:
+    """Return the radial frequencies of a map's rings: 1, 2, ... cycles a shorter side, up to 0.5 cycles a cell.
+
+    Zero frequency and the corners of the spectrum are on no ring.
+    """
+    side = min(height, width)
+    return np.arange(1, side // 2 + 1) / side
+
+
+def _average(spectra: list[BackgroundSpectrum]) -> BackgroundSpectrum:
+    return BackgroundSpectrum(
+        np.mean([spectrum.bands for spectrum in spectra], axis=0),
+        float(np.mean([spectrum.mean for spectrum in spectra])),
+        np.mean([spectrum.curve for spectrum in spectra], axis=0),
+    )
