@@ -149,6 +149,10 @@ def help_text(mode: str | None = None) -> str:
     arguments = arguments_of(mode)
     recipe = read_recipe(find_yaml(DEFAULT_RECIPE, "cfg/recipes")) if mode == "train" else {}
     lines = [f"uavdet {mode}: {MODES[mode]}", ""]
+    if mode == "analyze":
+        from uavdet.analysis.command import describe_kinds
+
+        lines += [*describe_kinds(), "", "keys:"]
     lines += [_help_line(argument, recipe) for argument in arguments.values()]
     if mode == "train":
         lines += ["", "  Defaults are those of stock models, then those of our models where they differ."]

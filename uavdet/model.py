@@ -165,6 +165,8 @@ class UAVDet:
         check_class_ids(options["classes"], data.names, data.yaml_file)
         if self.names and not options["single_cls"]:
             calls.check_class_names(self.names, data.names, data.yaml_file)
+        if self.module is not None:
+            calls.check_channels(self.module, data)
         return data
 
     def _validator(self, options: dict[str, Any], data: DataConfig, folder: Path, extension: type | None = None) -> Any:

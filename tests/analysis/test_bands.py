@@ -16,7 +16,7 @@ from uavdet.analysis.radial_bands import FixedBands
 from uavdet.analysis.variants import INTACT, VariantScoring, score_variants
 from uavdet.cli import main
 from uavdet.data.scenes import SceneConfig, write_dataset
-from uavdet.errors import DataError
+from uavdet.errors import DataError, UsageError
 from uavdet.model import UAVDet
 
 RUN = {"imgsz": 256, "batch": 3, "device": "cpu", "samples": 20}
@@ -46,15 +46,16 @@ def report(scenes, tmp_path_factory):
     return analyze_bands({**RUN, **options, "each_level": True, "levels": ["8", "32"], "protocol": PROTOCOLS})
 
 
-@pytest.mark.parametrize("region", ["map", "background"])
-def test_removing_nothing_gives_the_intact_ap_bit_for_bit(scenes, tmp_path, region):
-    variants = BandFilters([BandFilter((0, 1, 2), region, 1)], EmptyAndWhole())
+def test_removing_nothing_gives_the_intact_ap_bit_for_bit(scenes, tmp_path):
+    variants = BandFilters([BandFilter((0, 1, 2), region, 1) for region in ("map", "background")], EmptyAndWhole())
     options = {**RUN, "data": str(scenes), "protocol": ["aitod"]}
     scores = score_variants(UAVDet(MODEL), variants, options, tmp_path)
-    intact, filtered = (scores.of("aitod", name) for name in (INTACT, variants.names[0]))
+    intact = scores.of("aitod", INTACT)
     assert intact["AP"].value > 0
-    assert [s.value for s in filtered.values()] == [s.value for s in intact.values()]
-    assert all((s.difference, s.low, s.high) == (0, 0, 0) for s in filtered.values())
+    for name in variants.names:
+        filtered = scores.of("aitod", name)
+        assert [s.value for s in filtered.values()] == [s.value for s in intact.values()]
+        assert all((s.difference, s.low, s.high) == (0, 0, 0) for s in filtered.values())
 
 
 def test_the_intact_model_scores_as_val_does(scenes, tmp_path, report):
@@ -80,6 +81,13 @@ def test_stock_detectors_run_from_their_features(name, tiny_data, tmp_path):
         assert np.array_equal(own.boxes, found[image].boxes)
         assert np.array_equal(own.scores, found[image].scores)
         assert np.array_equal(own.classes, found[image].classes)
+
+
+def test_a_stock_yolo_is_scored_on_squares_alone(tiny_data, tmp_path):
+    variants = BandFilters([BandFilter((0,), "map", 0)], FixedBands())
+    options = {**RUN, "data": str(tiny_data), "protocol": ["aitod"], "imgsz": [64, 128]}
+    with pytest.raises(UsageError, match=r"imgsz=64,128 is not usable: a stock YOLO.*Give one side: imgsz=128"):
+        score_variants(UAVDet("yolo11n.yaml"), variants, options, tmp_path)
 
 
 def test_filters_reach_the_head_of_the_chosen_levels_only():
@@ -165,6 +173,7 @@ def test_figures_are_drawn_for_each_protocol(report):
     assert "tinyperson, 4 images: AP in %, and points from it without a band" in table
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("bands", ["energy", "0.2"])
 def test_the_command_prints_json(bands, scenes, tmp_path, capsys):
     words = ["analyze", "bands", f"model={MODEL}", f"data={scenes}", f"project={tmp_path}", "imgsz=128"]
@@ -185,6 +194,15 @@ def test_data_without_objects_is_refused(tmp_path):
     assert not (tmp_path / "r").exists()
 
 
+@pytest.fixture(scope="module")
+def refused(tmp_path_factory):
+    """Return data that cannot be used, by its word: of grey images, and with a class that there is not."""
+    folder = tmp_path_factory.mktemp("refused")
+    grey = write_images(folder / "grey", {"a": [(0, 0.5, 0.5, 0.1, 0.1)]}, CLASSES.values(), channels=1)
+    bad = write_images(folder / "bad", {"a": [(7, 0.5, 0.5, 0.1, 0.1)]}, CLASSES.values())
+    return {"data=GREY": f"data={grey}", "data=BAD": f"data={bad}"}
+
+
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
@@ -192,6 +210,8 @@ def test_data_without_objects_is_refused(tmp_path):
         (["model=MODEL"], 2, "No dataset was given"),
         (["model=MODEL", "data=gone.yaml"], 2, "gone.yaml"),
         (["model=MODEL", "data=DATA", "split=test"], 2, "has no 'test:' entry"),
+        (["model=MODEL", "data=GREY"], 2, "The model takes images of 3 channels, "),
+        (["model=MODEL", "data=BAD"], 3, "error: val: 1 of 1 images cannot be used"),
         (["model=MODEL", "data=DATA", "levels=7"], 2, "levels=7 is no level of the model"),
         (["model=MODEL", "data=DATA", "bands=0.4,0.1"], 2, "edges that rise between 0 and 0.5"),
         (["model=MODEL", "data=DATA", "bands=middle"], 2, "It is thirds, energy, or edges in cycles a cell"),
@@ -204,9 +224,11 @@ def test_data_without_objects_is_refused(tmp_path):
         (["model=x.onnx", "data=DATA"], 4, "x.onnx"),
     ],
 )
-def test_what_cannot_be_done_is_refused_in_one_line(words, code, message, scenes, capsys, tmp_path, monkeypatch):
+def test_what_cannot_be_done_is_refused_in_one_line(
+    words, code, message, scenes, refused, capsys, tmp_path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
-    known = {"model=MODEL": f"model={MODEL}", "data=DATA": f"data={scenes}"}
+    known = {"model=MODEL": f"model={MODEL}", "data=DATA": f"data={scenes}", **refused}
     assert main(["analyze", "bands", *(known.get(word, word) for word in words)]) == code
     errors = capsys.readouterr().err.splitlines()
     assert len(errors) == 1

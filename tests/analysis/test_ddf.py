@@ -167,6 +167,7 @@ def test_figures_are_drawn(kind, report):
         assert cv2.imread(str(report[kind].folder / name)).std() > 5
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_command_prints_json(detectors, tiny_data, tmp_path, capsys):
     words = ["analyze", "ddf", f"model={detectors['EquivariantDDF']}", f"data={tiny_data}", f"project={tmp_path}"]
     assert main([*words, "imgsz=64", "images=1", "samples=5", "device=cpu", "json=True"]) == 0

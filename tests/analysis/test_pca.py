@@ -128,6 +128,7 @@ def test_the_table_and_the_figures(detector, data, tmp_path):
     np.testing.assert_allclose(variances[:10], (singular**2 / (len(cells) - 1))[:10], rtol=1e-5)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_command_takes_one_image_and_prints(detector, data, tmp_path, capsys):
     words = ["analyze", "pca", f"model={detector}", f"data={data}", "imgsz=64,128", "images=1", f"project={tmp_path}"]
     assert main([*words, "json=True"]) == 0

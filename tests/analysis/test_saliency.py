@@ -149,6 +149,7 @@ def test_where_nothing_is_found_that_is_what_is_written(plain_case, tmp_path):
     assert "0 of 3 objects" in report.table()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_command_prints_json_and_refuses_other_classes(plain_case, tmp_path, capsys):
     size = ",".join(map(str, plain_case["imgsz"]))
     words = [

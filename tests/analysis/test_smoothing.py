@@ -20,6 +20,8 @@ from uavdet.analysis.smoothing import (
     AFTER,
     BEFORE,
     UNTRAINED,
+    LevelSmoothing,
+    SmoothingReport,
     analyze_smoothing,
     background_spectrum,
     measure_smoothing,
@@ -87,6 +89,19 @@ def test_an_empty_background_has_no_shares():
     spectrum = RealSpectrum(torch.zeros(1, 2, 4, 4))
     found = background_spectrum(spectrum, EnergyBands().responses(spectrum))
     assert found.shares.tolist() == [0.0] * 4
+
+
+def test_a_band_that_has_no_energy_has_no_factor():
+    """A map of 2x2 cells has no frequency between 1/6 and 1/3, and none of the mid band's energy changes."""
+    spectra = []
+    for factor in (1, 3):
+        spectrum = RealSpectrum(factor * torch.tensor([[[[1.0, 2.0], [4.0, 9.0]]]]))
+        spectra.append(background_spectrum(spectrum, FixedBands().responses(spectrum)))
+    level = LevelSmoothing("P5", 32, 5, ring_frequencies(2, 2), dict(zip((BEFORE, AFTER), spectra, strict=True)))
+    np.testing.assert_allclose(level.times(AFTER), [9, np.nan, 9], rtol=1e-5)
+    report = SmoothingReport([level], FixedBands(), 1, "of x.pt", Path("x"))
+    assert [row["times_before"] is None for row in report.band_rows()] == [False, True, False] * 2
+    assert report.table().splitlines()[3].endswith("0.0%     0.0%         -")
 
 
 @pytest.mark.parametrize(("cycles", "band"), [(1, 0), (3, 1), (7, 2)])
@@ -206,6 +221,7 @@ def test_files_and_figure(detector, data, tmp_path, bands, names):
     assert "trained here for 1 batches, detector frozen" in report.table()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_blocks_beside_the_weights_are_taken(data, tmp_path):
     file = write_detector("rtdetr-n.yaml", tmp_path / "best.pt")
     blocks = make_blocks(samples_of(file, data))
@@ -253,6 +269,7 @@ def test_refusals_of_the_command(detector, data, tmp_path, capsys):
     assert not list(Path(tmp_path / "runs").glob("*"))
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_command_prints_json(detector, data, tmp_path, capsys):
     blocks = save_blocks(tmp_path / "x.pt", {0: BackgroundSmoothing(96, 8)})
     words = [f"model={detector}", f"data={data}", "imgsz=64", f"project={tmp_path}", f"smoothing={blocks}"]

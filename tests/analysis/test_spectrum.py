@@ -35,6 +35,7 @@ def data(tmp_path_factory):
     return str(write_images(tmp_path_factory.mktemp("data"), rows))
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_means_by_size_are_those_of_the_objects_one_by_one(detector, data, tmp_path):
     options = {"model": detector, "data": data, "imgsz": [64, 128], "project": str(tmp_path)}
     report = analyze_spectrum(options)
@@ -64,6 +65,7 @@ def test_means_by_size_are_those_of_the_objects_one_by_one(detector, data, tmp_p
     assert not np.allclose(one, two)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_table_of_profiles(detector, data, tmp_path):
     report = analyze_spectrum({"model": detector, "data": data, "imgsz": 64, "project": str(tmp_path)})
     rows = list(csv.DictReader((report.folder / "spectrum.csv").open()))

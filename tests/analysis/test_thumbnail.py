@@ -102,7 +102,7 @@ def test_the_command_writes_a_folder_and_prints_json(images, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        ([], 2, "No analysis was named. Known: thumbnail"),
+        ([], 2, "No analysis was named. Known: bands, spectrum"),
         (["thumbnial"], 2, "Did you mean 'thumbnail'"),
         (["thumbnail"], 2, "No model was given"),
         (["thumbnail", "model=so-detr-n.yaml", "source=."], 2, "has no thumbnail. Add thumbnail=4 or 2"),

@@ -10,7 +10,7 @@ import yaml
 from tests.conftest import TINY
 from uavdet.assets import find_yaml
 from uavdet.engine.checkpoint import Checkpoint, describe_model, read_checkpoint, save_checkpoint
-from uavdet.engine.families import build_model, load_model_config
+from uavdet.engine.families import build_model, load_model_config, with_thumbnail
 from uavdet.engine.loading import load_model, load_weights
 from uavdet.engine.plan import plan_training
 from uavdet.engine.profile import profile_model
@@ -19,6 +19,7 @@ from uavdet.errors import ConfigError, UsageError
 from uavdet.export.onnx import export_onnx
 from uavdet.nn.background import BackgroundMarker, marked_levels, remove_markers, without_markers
 from uavdet.nn.registry import registered_layers
+from uavdet.nn.thumbnail import insert_thumbnail
 
 BASES = ["so-detr-n", "so-detr-r18"]
 
@@ -39,6 +40,12 @@ def marked(config, source, name, place=-1):
     inputs = config["head"][-1][0]
     inputs[inputs.index(source)] = name
     return config
+
+
+def narrowed(config):
+    """Return a copy of a YAML whose first row has other channels."""
+    first, *rest = config["backbone"]
+    return {**config, "backbone": [[*first[:3], [8, 3, 2], first[4]], *rest]}
 
 
 # Levels ---------------------------------------------------------------------------------------------------------------
@@ -110,6 +117,26 @@ def test_the_shipped_yamls_without_markers_are_the_plain_ones(base):
     assert without_markers(shipped) == plain
     assert shipped == before
     assert [row[4] for row in rows_of(shipped) if row[2] != "HBS"] == [row[4] for row in rows_of(plain)]
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda config: config, "so-detr-n.yaml"),
+        (lambda config: insert_thumbnail(config, 2), "so-detr-n-thumb2.yaml"),
+        (lambda config: {**config, "yaml_file": "mine.yaml"}, "so-detr-n.yaml"),
+        (lambda config: narrowed({**config, "yaml_file": "mine.yaml"}), "mine.yaml"),
+    ],
+)
+def test_the_plain_model_is_called_by_its_name_where_it_ships(change, expected):
+    assert without_markers(change(load_model_config("so-detr-n-set")))["yaml_file"] == expected
+
+
+@pytest.mark.parametrize("base", BASES)
+def test_a_marked_model_takes_a_thumbnail(base):
+    changed = with_thumbnail(load_model_config(f"{base}-set"), {"thumbnail": 2})
+    assert marked_levels(changed) == [0, 1, 2]
+    assert rows_of(without_markers(changed)) == rows_of(load_model_config(f"{base}-thumb2"))
 
 
 def test_rows_without_names_keep_their_keys():
@@ -222,6 +249,7 @@ def test_final_checkpoints_describe_the_model_without_markers(tmp_path):
         written = read_checkpoint(file)
         assert written.training is None
         assert written.meta["imgsz"] == 64
+        assert written.meta["yaml"]["yaml_file"] == "so-detr-n.yaml"
         assert rows_of(written.meta["yaml"]) == rows_of(load_model_config("so-detr-n"))
         assert list(written.weights) == list(build_model(small("so-detr-n")).state_dict())
         load_model(file)

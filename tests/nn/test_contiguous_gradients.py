@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from uavdet.engine.families import build_model, load_model_config
 from uavdet.nn.contiguous_gradients import make_gradients_contiguous
 
 
@@ -28,3 +29,27 @@ def test_outputs_stay_and_copies_work_the_same():
     copied = copy.deepcopy(model)
     with torch.no_grad():
         assert torch.equal(copied(image), expected)
+
+
+def test_one_image_trains_a_detector_as_the_same_image_twice_does():
+    torch.manual_seed(0)
+    model = build_model(load_model_config("rtdetr-n.yaml"), nc=2).double().train()
+    make_gradients_contiguous(model)
+    image = torch.rand(1, 3, 64, 64, dtype=torch.float64)
+    once, twice = (gradients_of(model, image.repeat(images, 1, 1, 1)) for images in (1, 2))
+    wrong = [name for name, value in once.items() if (value - twice[name]).norm() > 1e-4 * twice[name].norm() + 1e-9]
+    assert not wrong
+
+
+def gradients_of(model, images):
+    """Gradients of the loss of the same object in every image, without denoising."""
+    count = len(images)
+    batch = {
+        "img": images,
+        "cls": torch.zeros(count, 1),
+        "bboxes": torch.tensor([[0.5, 0.5, 0.4, 0.4]]).repeat(count, 1),
+        "batch_idx": torch.arange(count).float(),
+    }
+    model.zero_grad()
+    sum(model.detection_loss(batch, model.predict(images)).values()).backward()
+    return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}

@@ -23,16 +23,15 @@ from torch import Tensor, nn
 from uavdet.analysis.bands_figure import draw_bands
 from uavdet.analysis.levels import choose_levels, head_strides, level_names
 from uavdet.analysis.radial_bands import Bands, bands_of, bin_energy
+from uavdet.analysis.results import describe_subject, new_results
 from uavdet.analysis.samples import open_model
 from uavdet.analysis.table import write_rows
 from uavdet.analysis.variants import INTACT, Variants, VariantScores, find_sized_protocols, score_variants
 from uavdet.arguments import defaults_of
-from uavdet.engine.calls import new_folder
 from uavdet.losses.ignore import ignored_cells, regions_of_batch
 from uavdet.methods.features import FeatureRecorder
 from uavdet.methods.spectral_enhancement.foreground import foreground_cells
 from uavdet.nn.spectral import RealSpectrum
-from uavdet.run_folders import output_folder
 
 MAP, BACKGROUND = "map", "background"
 
@@ -262,17 +261,16 @@ def analyze_bands(options: Mapping[str, Any]) -> BandsReport:
     strides = head_strides(model.module)  # type: ignore[arg-type]
     filters = plan_filters(options, strides, len(bands.names))
     variants = BandFilters(filters, bands, keep=options["band_filter"] == "keep")
-    with tempfile.TemporaryDirectory() as scratch:
-        scores = score_variants(model, variants, options, Path(scratch))
-    folder = output_folder("analyze", {**options, "name": options["name"] or "bands"})
-    energy = (variants.energy / variants.energy.sum(1, keepdim=True)).tolist()
-    report = BandsReport(
-        scores, filters, bands, strides, energy, variants.keep, options["model"], options["data"], folder
-    )
-    with new_folder(folder):
+    with new_results("bands", options) as folder:
+        with tempfile.TemporaryDirectory() as scratch:
+            scores = score_variants(model, variants, options, Path(scratch))
+        energy = (variants.energy / variants.energy.sum(1, keepdim=True)).tolist()
+        report = BandsReport(
+            scores, filters, bands, strides, energy, variants.keep, options["model"], options["data"], folder
+        )
         write_rows(folder / "bands.csv", report.rows(), report.rows()[0])
         for protocol in scores.metrics:
-            draw_bands(folder / f"bands-{protocol}.png", report, protocol)
+            draw_bands(folder / f"bands-{protocol}.png", report, protocol, describe_subject(options))
     return report
 
 

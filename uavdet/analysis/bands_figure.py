@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from uavdet.analysis.difference_bars import WHISKERS, draw_differences
+from uavdet.analysis.difference_bars import WHISKERS, draw_differences, share_scale
 from uavdet.analysis.figure import COLOURS, TEXT_SIZE, dress_axes, new_figure, save_figure
 
 if TYPE_CHECKING:
     from uavdet.analysis.bands import BandsReport
 
 _REGIONS = {"map": "whole map", "background": "background only"}
-_PANEL_HEIGHT, _REST = 3.6, 1.1  # inches; the rest is the figure's title and note
+_PANEL_HEIGHT, _REST = 3.6, 1.6  # inches; the rest is the figure's title, legend and note
+_TITLE_HEIGHT = 36  # points; of a panel, two lines
 _SIZE_WIDTH, _AXIS_WIDTH = 0.95, 0.9  # inches
 
 
-def draw_bands(file: Path, report: BandsReport, protocol: str) -> Path:
+def draw_bands(file: Path, report: BandsReport, protocol: str, subject: str) -> Path:
     """Draw the differences from the intact model by size: a column of panels for each band, a row for each level set.
 
     Args:
         file: The PNG to write.
         report: What was measured.
         protocol: Which of its protocols to draw.
+        subject: Of which model and which data, for the note.
     """
     sets = list(dict.fromkeys(one.levels for one in report.filters))
     count = len(report.bands.names)
@@ -32,7 +34,7 @@ def draw_bands(file: Path, report: BandsReport, protocol: str) -> Path:
         max(10.5, (_SIZE_WIDTH * len(metrics) + _AXIS_WIDTH) * count),
         _PANEL_HEIGHT * len(sets) + _REST,
         f"Change of AP ({protocol}) by object size when a frequency band {done} the features that enter the head",
-        _note(report),
+        _note(report, subject),
     )
     panels = figure.subplots(len(sets), count, squeeze=False)
     for row, levels in enumerate(sets):
@@ -41,9 +43,21 @@ def draw_bands(file: Path, report: BandsReport, protocol: str) -> Path:
             dress_axes(axes, title=_heading(report, levels, band))
             colours = [COLOURS[list(_REGIONS).index(one.region)] for one in some]
             draw_differences(axes, report.scores, protocol, [(one.name, _REGIONS[one.region]) for one in some], colours)
+        share_scale(panels[row])
         panels[row][0].set_ylabel("AP points above (+) or\nbelow (-) the intact model", fontsize=TEXT_SIZE)
-    panels[0][0].legend(title=f"{'kept alone in' if report.keep else 'removed from'} the", fontsize=TEXT_SIZE - 1)
+    _draw_legend(panels[0][0], f"Band {'kept alone in' if report.keep else 'removed from'} the")
     return save_figure(figure, file)
+
+
+def _draw_legend(axes: Any, title: str) -> None:
+    """Draw the legend above a panel's title: bars fill the panels."""
+    from matplotlib.transforms import offset_copy
+
+    above = offset_copy(axes.transAxes, axes.figure, y=_TITLE_HEIGHT, units="points")
+    axes.legend(
+        title=title, ncols=len(_REGIONS), loc="lower left", bbox_to_anchor=(0, 1), bbox_transform=above,
+        borderaxespad=0, frameon=False, alignment="left", fontsize=TEXT_SIZE, title_fontsize=TEXT_SIZE,
+    )  # fmt: skip
 
 
 def _heading(report: BandsReport, levels: tuple[int, ...], band: int) -> str:
@@ -56,9 +70,8 @@ def _heading(report: BandsReport, levels: tuple[int, ...], band: int) -> str:
     return f"{report.levels_of(one)}, {first}\n{span}{share}"
 
 
-def _note(report: BandsReport) -> str:
-    seen = f"Model {Path(report.model).name}, data {report.data}, {report.scores.images} images."
-    first = f"{seen} Panels have scales of their own."
+def _note(report: BandsReport, subject: str) -> str:
+    first = f"{subject}: {report.scores.images} images."
     if any(one.region == "background" for one in report.filters):
         first += (
             "\nBackground: cells outside annotated objects and ignored regions. This filter knows where objects are, "

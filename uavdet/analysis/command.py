@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from uavdet.errors import UsageError, suggest_name
@@ -15,32 +16,75 @@ _SCORING = ("data", "split", "imgsz", "batch", "device", "conf", "skip_bad", "fr
 """Options of the kinds that score variants of a model, `uavdet.analysis.variants`."""
 _EVERY_KIND = ("kind", "model", "project", "name", "exist_ok", "json")
 
-_KINDS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "thumbnail": (
-        "uavdet.analysis.thumbnail:analyze_thumbnail",
-        ("source", "images", "imgsz", "thumbnail", "thumbnail_kind", "thumbnail_layers"),
-    ),
-    "spectrum": ("uavdet.analysis.spectrum:analyze_spectrum", (*_SAMPLES, "channel")),
-    "pca": ("uavdet.analysis.pca:analyze_pca", _SAMPLES),
-    "saliency": ("uavdet.analysis.saliency:analyze_saliency", (*_SAMPLES, "conf", "gradient")),
-    "bands": (
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of analysis.
+
+    Attributes:
+        function: Its module and function, which takes the options of the mode and returns a report with `as_dict()`
+            and `table()`; imported when it is called.
+        shows: What its figures show, for the help.
+        options: Names of the options that mean something to it, beside those of every kind.
+    """
+
+    function: str
+    shows: str
+    options: tuple[str, ...]
+
+
+KINDS = {
+    "bands": Kind(
         "uavdet.analysis.bands:analyze_bands",
+        "AP by size of objects without each frequency band of the features (SET, Fig. 1)",
         (*_SCORING, "levels", "each_level", "bands", "band_filter", "region"),
     ),
-    "ddf": ("uavdet.analysis.ddf:analyze_ddf", (*_SCORING, "images")),
-    "smoothing": ("uavdet.analysis.smoothing:analyze_smoothing", (*_SAMPLES, "bands", "smoothing", "steps")),
+    "spectrum": Kind(
+        "uavdet.analysis.spectrum:analyze_spectrum",
+        "spectra of objects' features by size (SET, Fig. 2)",
+        (*_SAMPLES, "channel"),
+    ),
+    "pca": Kind(
+        "uavdet.analysis.pca:analyze_pca", "principal components of feature maps beside images (SET, Fig. 4)", _SAMPLES
+    ),
+    "saliency": Kind(
+        "uavdet.analysis.saliency:analyze_saliency",
+        "the features that objects' scores rest on, by size (SET, Fig. 5)",
+        (*_SAMPLES, "conf", "gradient"),
+    ),
+    "smoothing": Kind(
+        "uavdet.analysis.smoothing:analyze_smoothing",
+        "spectra of the background before and after SET's smoothing (SET, Fig. 7)",
+        (*_SAMPLES, "bands", "smoothing", "steps"),
+    ),
+    "ddf": Kind(
+        "uavdet.analysis.ddf:analyze_ddf",
+        "what the frequency branch of dual-domain fusion does, and AP by size without it (SO-DETR)",
+        (*_SCORING, "images"),
+    ),
+    "thumbnail": Kind(
+        "uavdet.analysis.thumbnail:analyze_thumbnail",
+        "thumbnails beside resized images, and their moments (ThumbDet, Figs. 5 and 6)",
+        ("source", "images", "imgsz", "thumbnail", "thumbnail_kind", "thumbnail_layers"),
+    ),
 }
-"""Each kind's function and the options that mean something to it, beside those of every kind.
+"""The kinds of analysis by name."""
 
-The function takes the options of the mode and returns a report with `as_dict()` and `table()`.
-"""
+
+def describe_kinds() -> list[str]:
+    """Return the kinds and the options of each as lines of the help."""
+    lines = [f"kinds, and what each takes beside {', '.join(name for name in _EVERY_KIND if name != 'kind')}:"]
+    for name, kind in KINDS.items():
+        lines.append(f"  {name:18} {kind.shows}")
+        lines.append(f"  {'':18}   {', '.join(kind.options)}")
+    return lines
 
 
 def run_analyze(options: dict[str, Any]) -> int:
     """Look at images through a model, print what was found and write pictures and tables.
 
     Args:
-        options: `kind` and `model`; those that the kind takes, see `_KINDS`; optionally `project`, `name`, `exist_ok`,
+        options: `kind` and `model`; those that the kind takes, see `KINDS`; optionally `project`, `name`, `exist_ok`,
             `json`.
 
     Returns:
@@ -53,14 +97,13 @@ def run_analyze(options: dict[str, Any]) -> int:
         CheckpointError: The model cannot be read.
     """
     kind = options.get("kind")
-    if kind not in _KINDS:
-        given = f"There is no analysis '{kind}'.{suggest_name(kind, _KINDS)}" if kind else "No analysis was named."
-        raise UsageError(f"{given} Known: {', '.join(_KINDS)}. Write: uavdet analyze {next(iter(_KINDS))} model=X.")
+    if kind not in KINDS:
+        given = f"There is no analysis '{kind}'.{suggest_name(kind, KINDS)}" if kind else "No analysis was named."
+        raise UsageError(f"{given} Known: {', '.join(KINDS)}. Write: uavdet analyze pca model=X data=Y.")
     from uavdet.commands import messages_apart
 
-    place, taken = _KINDS[kind]
-    _refuse_foreign(kind, options, taken)
-    module, _, function = place.partition(":")
+    _refuse_foreign(kind, options, KINDS[kind].options)
+    module, _, function = KINDS[kind].function.partition(":")
     with messages_apart(bool(options.get("json"))):
         report = getattr(importlib.import_module(module), function)(options)
     print_json(report.as_dict()) if options.get("json") else print(report.table())

@@ -24,14 +24,13 @@ from uavdet.analysis.frequency_branch import (
     look_at_branch,
     without_branches,
 )
+from uavdet.analysis.results import describe_subject, new_results
 from uavdet.analysis.samples import Sample, Samples, open_model, open_samples
 from uavdet.analysis.table import write_rows
 from uavdet.analysis.variants import INTACT, Variants, VariantScores, find_sized_protocols, score_variants
 from uavdet.arguments import defaults_of
-from uavdet.engine.calls import new_folder
 from uavdet.errors import UsageError
 from uavdet.nn.ddf import FrequencyModulation
-from uavdet.run_folders import output_folder
 
 _PICTURES = 4
 _ALL = "all blocks"
@@ -165,7 +164,7 @@ class DDFReport:
             name = "gains" if block.alpha is None else "alpha"
             spread = summary[name]
             lines.append(
-                f"{block.name}: {name} {spread['median']:+.3g} (5 % to 95 %: {spread['p5']:+.3g} to "
+                f"{block.name}: {name} {spread['median']:+.3g} in the median (5 % to 95 %: {spread['p5']:+.3g} to "
                 f"{spread['p95']:+.3g}); the frequency branch has {summary['share']:.1%} of the energy of both "
                 f"branches, and {summary['effect']:.1%} of the block's output goes with it ({summary['images']} images)"
             )
@@ -207,17 +206,16 @@ def analyze_ddf(options: Mapping[str, Any]) -> DDFReport:
             "Give a model with a DDF or EquivariantDDF row, such as those of so-detr-n.yaml and so-detr-r18.yaml."
         )
     samples = open_samples(options)
-    blocks = look_at_blocks(samples)
-    with tempfile.TemporaryDirectory() as scratch:
-        scores = score_variants(model, ZeroedBranches(names), options, Path(scratch))
-    folder = output_folder("analyze", {**options, "name": options["name"] or "ddf"})
-    report = DDFReport(blocks, scores, options["model"], options["data"], folder)
-    with new_folder(folder):
-        _write(report, samples.data.names)
+    with new_results("ddf", options) as folder:
+        blocks = look_at_blocks(samples)
+        with tempfile.TemporaryDirectory() as scratch:
+            scores = score_variants(model, ZeroedBranches(names), options, Path(scratch))
+        report = DDFReport(blocks, scores, options["model"], options["data"], folder)
+        _write(report, describe_subject(options))
     return report
 
 
-def _write(report: DDFReport, class_names: Mapping[int, str]) -> None:
+def _write(report: DDFReport, subject: str) -> None:
     for name, rows in (
         ("ap.csv", report.score_rows()),
         ("branches.csv", report.branch_rows()),
@@ -225,9 +223,9 @@ def _write(report: DDFReport, class_names: Mapping[int, str]) -> None:
     ):
         write_rows(report.folder / name, rows, rows[0])
     for protocol in report.scores.metrics:
-        draw_branches(report.folder / f"ddf-{protocol}.png", report, protocol)
+        draw_branches(report.folder / f"ddf-{protocol}.png", report, protocol, subject)
     for block in report.blocks:
-        draw_branch_maps(report.folder / f"maps-{block.name}.png", report, block)
+        draw_branch_maps(report.folder / f"maps-{block.name}.png", block, subject)
 
 
 @torch.no_grad()

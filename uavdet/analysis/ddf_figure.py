@@ -25,19 +25,20 @@ if TYPE_CHECKING:
     from uavdet.analysis.ddf import BlockLooks, DDFReport
 
 
-def draw_branches(file: Path, report: DDFReport, protocol: str) -> Path:
+def draw_branches(file: Path, report: DDFReport, protocol: str, subject: str) -> Path:
     """Draw AP by size without the branches, their scales after training, and their share of the energy.
 
     Args:
         file: The PNG to write.
         report: What was measured.
         protocol: Which of its protocols to draw.
+        subject: Of which model and which data, for the note.
     """
     figure = new_figure(
         15.5,
         4.9 * len(report.blocks),
         "What the frequency branch of dual-domain fusion does, and what detection loses without it",
-        f"Model {Path(report.model).name}, data {report.data}, {report.scores.images} images for AP. {WHISKERS}",
+        f"{subject}: {report.scores.images} for AP. {WHISKERS}",
     )
     panels = figure.subplots(len(report.blocks), 3, squeeze=False, width_ratios=(1.5, 1.1, 1))
     for block, (differences, scales, energy) in zip(report.blocks, panels, strict=True):
@@ -69,7 +70,8 @@ def _draw_gains(axes: Any, name: str, gains: np.ndarray) -> None:
     dress_axes(axes, title=title, xlabel="middle of the band, cycles a cell", ylabel="gain of the frequency branch")
     frequencies = np.linspace(0, 0.5, count)
     low, middle, high = np.percentile(gains, (5, 50, 95), axis=0)
-    axes.fill_between(frequencies, low, high, color=COLOURS[1], alpha=0.35, linewidth=0, label="5 % to 95 % of them")
+    spread = "5 % to 95 % of the channels"
+    axes.fill_between(frequencies, low, high, color=COLOURS[1], alpha=0.35, linewidth=0, label=spread)
     axes.plot(frequencies, middle, color=COLOURS[1], linewidth=2, marker="o", markersize=4, label="median channel")
     axes.axhline(0, color=INK, linewidth=1.2)
     axes.legend(fontsize=NOTE_SIZE)
@@ -92,25 +94,25 @@ def _draw_energy(axes: Any, block: BlockLooks) -> None:
             va="center",
             fontsize=NOTE_SIZE,
         )
-    labels = ["of both branches'\nsum", "of the block's output,\nchanged without it"]
+    labels = ["its share of both\nbranches' energy", "change of the block's\noutput without it"]
     axes.set_xticks([0, 1], labels, fontsize=NOTE_SIZE)
     axes.set_xlim(-0.6, 2.0)
     axes.set_ylim(bottom=0)
 
 
-def draw_branch_maps(file: Path, report: DDFReport, block: BlockLooks) -> Path:
+def draw_branch_maps(file: Path, block: BlockLooks, subject: str) -> Path:
     """Draw images beside the mean magnitude of a block's spatial and frequency branch.
 
     Args:
         file: The PNG to write.
-        report: What was measured.
-        block: Which of its blocks to draw.
+        block: What was seen of it.
+        subject: Of which model and which data, for the note.
     """
     figure = new_figure(
         11.5,
         3.5 * len(block.pictures) + 1.0,
         f"{block.name}: where the spatial and the frequency branch are strong",
-        f"Model {Path(report.model).name}. Magnitude of what each branch adds to the sum, mean over the channels.\n"
+        f"{subject}. Magnitude of what each branch adds to the sum, mean over the channels.\n"
         "Every map has its own scale; the 1 % largest values are shown as one colour.",
     )
     panels = figure.subplots(len(block.pictures), 3, squeeze=False, width_ratios=(1, 1.14, 1.14))

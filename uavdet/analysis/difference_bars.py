@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -45,6 +45,14 @@ def draw_differences(
     axes.margins(y=0.16)
     low, high = axes.get_ylim()
     axes.set_ylim(min(low, -_SMALLEST_SCALE), max(high, _SMALLEST_SCALE))
+
+
+def share_scale(panels: Iterable[Any]) -> None:
+    """Give panels of differences one scale, so that their bars can be compared."""
+    panels = list(panels)
+    low, high = zip(*(axes.get_ylim() for axes in panels), strict=True)
+    for axes in panels:
+        axes.set_ylim(min(low), max(high))
 
 
 def _describe(metric: SizeMetric, intact: float) -> str:

@@ -18,11 +18,10 @@ import torch
 
 from uavdet.analysis.boxes import corners, outline, touched_cells
 from uavdet.analysis.figure import new_figure, save_figure, show_picture
+from uavdet.analysis.results import describe_subject, new_results
 from uavdet.analysis.samples import Sample, open_samples
 from uavdet.analysis.table import write_rows
 from uavdet.arguments import defaults_of
-from uavdet.engine.calls import new_folder
-from uavdet.run_folders import output_folder
 
 _IMAGES = 4
 _SHOWN = 3  # components
@@ -160,14 +159,11 @@ def analyze_pca(options: Mapping[str, Any]) -> ComponentsReport:
         options: See `uavdet.analysis.command.run_analyze`.
 
     Raises:
-        UsageError: No model was given, or an option cannot be used.
-        ConfigError: The dataset YAML cannot be used.
-        DataError: The split holds no object, or a damaged file.
+        UAVDetError: As `open_samples` does.
     """
     options = {**defaults_of("analyze"), "images": _IMAGES, **options}
     samples = open_samples(options)
-    folder = output_folder("analyze", {**options, "name": options["name"] or "pca"})
-    with new_folder(folder), torch.no_grad():
+    with new_results("pca", options) as folder, torch.no_grad():
         shown: list[Sample] = []
         maps: list[list[np.ndarray]] = [[] for _ in samples.strides]
         for sample in samples:
@@ -182,7 +178,7 @@ def analyze_pca(options: Mapping[str, Any]) -> ComponentsReport:
         report = ComponentsReport(levels, [sample.name for sample in shown], folder)
         write_rows(folder / "pca.csv", report.rows(), _HEADER)
         for found in levels:
-            draw_components(found, shown, folder / f"pca-{found.name.replace(' ', '')}.png", samples.subject(options))
+            draw_components(found, shown, folder / f"pca-{found.name.replace(' ', '')}.png", describe_subject(options))
     return report
 
 

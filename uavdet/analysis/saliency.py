@@ -21,11 +21,10 @@ from torch import Tensor
 
 from uavdet.analysis.boxes import corners, touched_cells
 from uavdet.analysis.predictions import Found, find_objects, read_predictions
+from uavdet.analysis.results import describe_subject, new_results
 from uavdet.analysis.samples import SIZES, Sample, Samples, describe_size, open_samples, size_of
 from uavdet.analysis.table import write_rows
 from uavdet.arguments import defaults_of
-from uavdet.engine.calls import new_folder
-from uavdet.run_folders import output_folder
 
 _CONFIDENCE = 0.05
 _EXAMPLES = 3  # images in the picture of examples
@@ -216,13 +215,12 @@ def analyze_saliency(options: Mapping[str, Any]) -> SaliencyReport:
     conf = _CONFIDENCE if options["conf"] is None else options["conf"]
     samples = open_samples(options)
     samples.check_classes(options["model"])
-    folder = output_folder("analyze", {**options, "name": options["name"] or "saliency"})
-    with new_folder(folder):
+    with new_results("saliency", options) as folder:
         report = measure_saliency(samples, options["gradient"], conf, folder)
         write_rows(folder / "saliency.csv", [row.row() for row in report.objects], HEADER)
-        draw_patches(report, folder / "saliency.png", samples.subject(options))
+        draw_patches(report, folder / "saliency.png", describe_subject(options))
         if report.examples:
-            draw_examples(report, folder / "saliency-examples.png", samples.subject(options))
+            draw_examples(report, folder / "saliency-examples.png", describe_subject(options))
     return report
 
 

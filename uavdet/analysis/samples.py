@@ -26,7 +26,7 @@ from uavdet.engine.device import check_device
 from uavdet.engine.families import Family, model_family
 from uavdet.engine.logs import quiet
 from uavdet.engine.plan import check_imgsz
-from uavdet.errors import DataError, UsageError
+from uavdet.errors import CheckpointError, DataError, UsageError
 from uavdet.methods.features import FeatureRecorder, look_at_empty_image
 from uavdet.model import UAVDet
 from uavdet.nn.contiguous_gradients import make_gradients_contiguous
@@ -141,11 +141,6 @@ class Samples:
         if not shown:
             raise DataError(f"{self.data.yaml_file}: none of the chosen images can be decoded. Mend or remove them.")
 
-    def subject(self, options: Mapping[str, Any]) -> str:
-        """Return of which model and which data an analysis is, for the note of a figure."""
-        data = self.data.yaml_file
-        return f"{Path(options['model']).name} on {data.parent.name}/{data.name}, {options['split']} images"
-
     def check_classes(self, source: str) -> None:
         """Refuse data whose classes are not the model's.
 
@@ -229,12 +224,7 @@ def open_samples(options: Mapping[str, Any]) -> Samples:
     module: Any = opened.module
     data = load_data_config(options["data"])
     data.require(options["split"])
-    channels = module.yaml.get("channels", 3)
-    if channels != data.channels:
-        raise UsageError(
-            f"The model takes images of {channels} channels, {data.yaml_file} has channels: {data.channels}. "
-            "Give data that the model was trained for."
-        )
+    calls.check_channels(module, data)
     height, width = _input_size(opened, options["imgsz"])
     given = check_device(options["device"])
     dataset = _open_dataset(module, data, options, (height, width))
@@ -247,7 +237,7 @@ def open_model(given: str | None) -> UAVDet:
 
     Raises:
         UsageError: Nothing was given, or an exported file.
-        CheckpointError: The weights cannot be read.
+        CheckpointError: The weights cannot be read, or are not finite.
         ConfigError: The model YAML cannot be used.
     """
     if not given:
@@ -257,6 +247,12 @@ def open_model(given: str | None) -> UAVDet:
         raise UsageError(
             f"model={given} is an exported file, which shows its detections and none of its features. "
             "Give the weights that it was made from."
+        )
+    broken = [name for name, value in opened.module.state_dict().items() if not bool(torch.isfinite(value).all())]
+    if broken:
+        raise CheckpointError(
+            f"model={given} holds NaN or infinity in {len(broken)} of its tensors, {broken[0]} for one: its training "
+            "broke. Give weights from before that."
         )
     return opened
 

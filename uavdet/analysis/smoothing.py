@@ -24,19 +24,18 @@ from torch import Tensor
 from ultralytics.utils import LOGGER
 
 from uavdet.analysis.radial_bands import Bands, bands_of, bin_energy, radial_frequency
+from uavdet.analysis.results import describe_subject, new_results
 from uavdet.analysis.samples import Samples, open_samples
 from uavdet.analysis.smoothing_figure import draw_smoothing
 from uavdet.analysis.smoothing_training import batch_of, kept_cells, make_blocks, train_blocks
 from uavdet.analysis.table import write_rows
 from uavdet.arguments import defaults_of
 from uavdet.assets import find_weights
-from uavdet.engine.calls import new_folder
 from uavdet.errors import CheckpointError, UsageError
 from uavdet.methods.spectral_enhancement.blocks_file import FILE_NAME, load_blocks
 from uavdet.methods.spectral_enhancement.foreground import Mask
 from uavdet.methods.spectral_enhancement.smoothing import BackgroundSmoothing
 from uavdet.nn.spectral import RealSpectrum, half_spectrum_multiplicity
-from uavdet.run_folders import output_folder
 
 BEFORE, UNTRAINED, AFTER = "before", "untrained", "after"
 """States of a background: as the neck gives it, smoothed by a block before it has learned anything, and by the block.
@@ -87,8 +86,9 @@ class LevelSmoothing:
     states: dict[str, BackgroundSpectrum]
 
     def times(self, state: str) -> np.ndarray:
-        """Return the factors by which the bands' energies change from before to a state."""
-        return self.states[state].bands / np.maximum(self.states[BEFORE].bands, 1e-30)
+        """Return the factors by which the bands' energies change from before to a state; NaN where there was none."""
+        before = self.states[BEFORE].bands
+        return np.divide(self.states[state].bands, before, out=np.full(len(before), np.nan), where=before > 0)
 
 
 @dataclass(frozen=True)
@@ -100,8 +100,6 @@ class SmoothingReport:
         bands: Where the bands lie.
         images: How many images were looked at.
         origin: Where the blocks come from, as text.
-        model: The model as it was given.
-        data: The dataset YAML and the split.
         folder: Where `smoothing.png`, `smoothing.csv` and `curves.csv` are.
     """
 
@@ -109,8 +107,6 @@ class SmoothingReport:
     bands: Bands
     images: int
     origin: str
-    model: str
-    data: str
     folder: Path
 
     def band_rows(self) -> list[dict[str, Any]]:
@@ -122,7 +118,7 @@ class SmoothingReport:
                 columns = (spectrum.bands, spectrum.shares, level.times(state), means)
                 for place, name in enumerate(self.bands.names):
                     values = (level.name, level.stride, state, name, self.bands.describe(place))
-                    numbers = (float(column[place]) for column in columns)
+                    numbers = (_number(column[place]) for column in columns)
                     found.append(dict(zip(_BAND_HEADER, (*values, *numbers), strict=True)))
         return found
 
@@ -176,7 +172,11 @@ class SmoothingReport:
 
 
 def _factor(value: float) -> str:
-    return f"x {value:.2f}"
+    return "-" if np.isnan(value) else f"x {value:.2f}"
+
+
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
 
 
 def analyze_smoothing(options: Mapping[str, Any]) -> SmoothingReport:
@@ -200,15 +200,13 @@ def analyze_smoothing(options: Mapping[str, Any]) -> SmoothingReport:
     if file is not None and given.get("steps") is not None:
         raise UsageError(f"steps={options['steps']} has no effect: {file} has trained blocks. Drop steps.")
     samples = open_samples(options)
-    folder = output_folder("analyze", {**options, "name": options["name"] or "smoothing"})
-    with new_folder(folder):
+    with new_results("smoothing", options) as folder:
         stages, mask, origin = _blocks(file, samples, options)
         levels, images = measure_smoothing(samples, stages, bands, mask)
-        data = f"{options['data']} ({options['split']})"
-        report = SmoothingReport(levels, bands, images, origin, str(options["model"]), data, folder)
+        report = SmoothingReport(levels, bands, images, origin, folder)
         write_rows(folder / "smoothing.csv", report.band_rows(), _BAND_HEADER)
         write_rows(folder / "curves.csv", report.curve_rows(), _CURVE_HEADER)
-        draw_smoothing(folder / "smoothing.png", report)
+        draw_smoothing(folder / "smoothing.png", report, describe_subject(options))
     return report
 
 

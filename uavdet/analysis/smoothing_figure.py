@@ -16,22 +16,24 @@ if TYPE_CHECKING:
 _STYLES = {"before": (MUTED, "--"), "untrained": (COLOURS[1], ":"), "after": (COLOURS[0], "-")}
 _NAMES = {"before": "before", "untrained": "untrained block", "after": "after"}
 _SHADES = ("#084594", "#4292c6", "#9ecae1", "#c6dbef", "#deebf7", "#f0f4fa")  # low frequencies are dark
-_LABEL_FROM = 0.06  # of a bar: smaller parts have no room for their number
+_FEW = 4  # frequencies
+_LETTER = 0.018  # of a bar: what a letter of a label takes
 
 
-def draw_smoothing(file: Path, report: SmoothingReport) -> Path:
+def draw_smoothing(file: Path, report: SmoothingReport, subject: str) -> Path:
     """Draw a row for each level: the spectra, the shares of the bands, and the factors of their energies.
 
     Args:
         file: The PNG to write.
         report: What was measured.
+        subject: Of which model and which data, for the note.
     """
     figure = new_figure(
         14.5,
         3.3 * len(report.levels) + 1.5,
         "Background smoothing (HBS): the background's features by spatial frequency, before and after\n"
         f"Blocks {report.origin}",
-        f"Model {Path(report.model).name}, data {report.data}, {report.images} images.\n"
+        f"{subject}: {report.images} images.\n"
         "Background: features outside annotated objects and ignored regions, which count as zero. Energy: squared "
         "amplitude of the Fourier transform, mean of channels; all of it together is the features' mean square.",
     )
@@ -56,9 +58,10 @@ def draw_smoothing(file: Path, report: SmoothingReport) -> Path:
 def _draw_curves(axes: Any, level: LevelSmoothing, report: SmoothingReport) -> None:
     title = f"{level.name} (stride {level.stride}, kernel {level.kernel}): spectrum"
     dress_axes(axes, title=title, xlabel="cycles per cell", ylabel="energy of a frequency bin")
+    dots = "o" if len(level.frequencies) < _FEW else None  # a line of one frequency is nothing to see
     for state, spectrum in level.states.items():
         colour, line = _STYLES[state]
-        axes.plot(level.frequencies, spectrum.curve, line, color=colour, linewidth=2, label=_NAMES[state])
+        axes.plot(level.frequencies, spectrum.curve, line, color=colour, linewidth=2, label=_NAMES[state], marker=dots)
     axes.set_yscale("log")
     axes.set_xlim(0, 0.5)
     if isinstance(report.bands, FixedBands):
@@ -90,10 +93,11 @@ def _draw_shares(axes: Any, level: LevelSmoothing, names: list[str]) -> None:
             left += part
         left = 0.0
         for place, share in enumerate(spectrum.shares.tolist()):
-            if share >= _LABEL_FROM:
+            fitting = [t for t in (f"{names[place]} {share:.0%}", f"{share:.0%}") if share >= len(t) * _LETTER]
+            if fitting:
                 axes.text(
-                    *(left + share / 2, row, f"{share:.0%}"), ha="center", va="center", fontsize=TEXT_SIZE,
-                    fontweight="bold", color="white" if place < 2 else INK,
+                    *(left + share / 2, row, fitting[0]),
+                    ha="center", va="center", fontsize=TEXT_SIZE - 0.5, color="white" if place < 2 else INK,
                     bbox={"facecolor": _SHADES[place], "edgecolor": "none", "pad": 1.5},
                 )  # fmt: skip
             left += share
@@ -107,7 +111,11 @@ def _draw_shares(axes: Any, level: LevelSmoothing, names: list[str]) -> None:
 def _draw_factors(axes: Any, level: LevelSmoothing, names: list[str]) -> None:
     dress_axes(axes, title=f"{level.name}: energy after / before", ylabel="factor", grid="")
     factors = np.maximum(level.times("after"), 1e-3)
+    known = factors[np.isfinite(factors)]
     for place, factor in enumerate(factors.tolist()):
+        if not np.isfinite(factor):
+            axes.text(place, 1, "none", ha="center", va="bottom", fontsize=NOTE_SIZE, color=MUTED)
+            continue
         axes.bar(place, factor - 1, bottom=1, color=_SHADES[place], width=0.62)
         text = f"\u00d7{factor:.2f}"
         up = factor >= 1
@@ -117,8 +125,7 @@ def _draw_factors(axes: Any, level: LevelSmoothing, names: list[str]) -> None:
         )  # fmt: skip
     axes.set_yscale("log")
     axes.axhline(1, color=INK, linewidth=1)
-    reach = max(2.0, float(np.max(np.maximum(factors, 1 / factors))) * 1.6)
-    axes.set_ylim(1 / min(reach, 4.0) if factors.min() >= 0.5 else factors.min() / 1.6, reach)
-    axes.set_xticks(range(len(names)), names)
+    axes.set_ylim(min([0.5, *known / 1.6]), max([2.0, *known * 1.6]))
+    axes.set_xticks(range(len(names)), [name.replace(" ", "\n") for name in names])
     axes.minorticks_off()
     axes.yaxis.set_major_formatter(lambda value, _: f"\u00d7{value:g}")

@@ -24,12 +24,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from uavdet.analysis.results import describe_subject, new_results
 from uavdet.analysis.samples import SIZES, Samples, describe_size, open_samples, size_of
 from uavdet.analysis.table import write_rows
 from uavdet.analysis.windows import background_centres, crop_windows, log_spectra, radial_profile, window_side
 from uavdet.arguments import defaults_of
-from uavdet.engine.calls import new_folder
-from uavdet.run_folders import output_folder
 
 BACKGROUND = "background"
 _CHUNK = 64  # windows at a time: all of a crowded image's would take gigabytes
@@ -184,12 +183,11 @@ def analyze_spectrum(options: Mapping[str, Any]) -> SpectrumReport:
 
     options = {**defaults_of("analyze"), **options}
     samples = open_samples(options)
-    folder = output_folder("analyze", {**options, "name": options["name"] or "spectrum"})
-    with new_folder(folder):
+    with new_results("spectrum", options) as folder:
         levels, counts, images = measure_spectra(samples, options["channel"])
         report = SpectrumReport(levels, counts, images, options["channel"], folder)
         write_rows(folder / "spectrum.csv", report.rows(), _HEADER)
-        draw_spectra(report, folder / "spectrum.png", samples.subject(options))
+        draw_spectra(report, folder / "spectrum.png", describe_subject(options))
     return report
 
 

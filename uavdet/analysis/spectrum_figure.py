@@ -32,9 +32,9 @@ def draw_spectra(report: SpectrumReport, file: Path, subject: str) -> None:
         "Spectra of objects' features by size: which spatial frequencies an object leaves at each level",
         f"{subject}: {sum(report.counts.values())} objects of {report.images} images; {which}.\n"
         "Windows are centred on the object and the same for all sizes; sizes are square roots of the box area in the "
-        "image file.\nSquares: mean log amplitude, low frequencies in the middle (grey: the mean, taken off), \u00b10.5 "
-        "cycles per cell at the edges.\nCurves: the same by frequency; bands are standard errors. What lies on the "
-        "background's curve does not stand out.",
+        "image file.\nSquares: mean log amplitude, low frequencies in the middle (grey: the mean, taken off), "
+        "\u00b10.5 cycles per cell at the edges.\nCurves: the same by frequency; bands are standard errors. What lies "
+        "on the background's curve does not stand out.",
     )
     grid = figure.add_gridspec(len(report.levels), len(names) + 1, width_ratios=[*[1.0] * len(names), 2.3])
     for row, level in enumerate(report.levels):

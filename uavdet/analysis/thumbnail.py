@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,8 @@ import torch
 from torch import Tensor, nn
 
 import uavdet.environment  # noqa: F401  (before anything imports Ultralytics)
+from uavdet.analysis.results import new_results
+from uavdet.analysis.table import write_rows
 from uavdet.arguments import defaults_of
 from uavdet.engine.families import Family, build_model, model_family, with_thumbnail
 from uavdet.engine.plan import check_imgsz
@@ -21,7 +22,6 @@ from uavdet.errors import DataError, UsageError
 from uavdet.evaluation.pictures import read_picture
 from uavdet.model import UAVDet
 from uavdet.nn.thumbnail import AreaThumbnail, BicubicThumbnail, ImageStem, find_thumbnail, input_stride
-from uavdet.run_folders import output_folder
 
 _SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 _PANEL = 640  # longer side of a panel in the picture, pixels
@@ -113,14 +113,13 @@ def analyze_thumbnail(options: Mapping[str, Any]) -> ThumbnailReport:
     size = check_imgsz(options["imgsz"] or own_size, stride=stride)
     height, width = size if isinstance(size, list) else (size, size)
     files = find_images(options["source"])[: options["images"]]
-    folder = output_folder("analyze", {**options, "name": options["name"] or "thumbnail"})
-    folder.mkdir(parents=True, exist_ok=True)
     rows: list[Moments] = []
-    for number, file in enumerate(files):
-        versions = thumbnails(_read_input(file, height, width), stem)
-        rows += measure(file.name, versions)
-        draw_panels(folder / f"{number:03d}-{file.stem}.png", versions)
-    _write_moments(folder / "moments.csv", rows)
+    with new_results("thumbnail", options) as folder:
+        for number, file in enumerate(files):
+            versions = thumbnails(_read_input(file, height, width), stem)
+            rows += measure(file.name, versions)
+            draw_panels(folder / f"{number:03d}-{file.stem}.png", versions)
+        write_rows(folder / "moments.csv", map(asdict, rows), [column.name for column in fields(Moments)])
     return ThumbnailReport(rows, stem.factor, (height, width), folder)
 
 
@@ -208,14 +207,6 @@ def measure(name: str, versions: Mapping[str, Tensor]) -> list[Moments]:
             values = pixels[0, index].double()
             rows.append(Moments(name, version, channel, float(values.mean()), float(values.var())))
     return rows
-
-
-def _write_moments(file: Path, rows: list[Moments]) -> None:
-    with file.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(["image", "version", "channel", "mean", "variance"])
-        for row in rows:
-            writer.writerow([row.image, row.version, row.channel, f"{row.mean:.6f}", f"{row.variance:.6f}"])
 
 
 def draw_panels(file: Path, versions: Mapping[str, Tensor]) -> None:

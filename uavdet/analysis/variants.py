@@ -17,6 +17,7 @@ import numpy as np
 from torch import Tensor, nn
 
 import uavdet.environment  # noqa: F401  (before anything imports Ultralytics)
+from uavdet.engine.families import Family
 from uavdet.engine.validator import ProtocolScoring
 from uavdet.errors import DataError, UsageError
 from uavdet.evaluation.bootstrap import draw_image_weights
@@ -208,6 +209,7 @@ def score_variants(model: UAVDet, variants: Variants, options: Mapping[str, Any]
         DataError: The data is damaged, or holds no object.
     """
     protocols = find_sized_protocols(options["protocol"])
+    _check_sides(model, options["imgsz"])
     given = {name: options[name] for name in _VALIDATION if options.get(name) is not None}
     names = [protocol.name for protocol in protocols]
     validator = model.make_validator(folder, VariantScoring, **given, protocol=names, plots=False)
@@ -218,6 +220,19 @@ def score_variants(model: UAVDet, variants: Variants, options: Mapping[str, Any]
     for name, by_file in validator.variant_detections.items():
         detections[name] = {image_names[file]: found for file, found in by_file.items()}
     return compare_variants(protocols, truth, detections, int(options["samples"]))
+
+
+def _check_sides(model: UAVDet, imgsz: int | list[int] | None) -> None:
+    """Refuse two sides for a stock YOLO, whose images are scored in squares of the longer one.
+
+    Raises:
+        UsageError: Two different sides are given.
+    """
+    if model.family is Family.STOCK_YOLO and isinstance(imgsz, list) and len(set(imgsz)) > 1:
+        raise UsageError(
+            f"imgsz={','.join(map(str, imgsz))} is not usable: a stock YOLO is scored on squares that images are "
+            f"fitted into. Give one side: imgsz={max(imgsz)}."
+        )
 
 
 def compare_variants(

@@ -13,7 +13,7 @@ import uavdet.environment  # noqa: F401  (prepares what Ultralytics finds when i
 # isort: split
 from ultralytics.data.dataset import YOLODataset
 from ultralytics.models.rtdetr.val import RTDETRDataset
-from ultralytics.utils import LOGGER
+from ultralytics.utils import LOGGER, remove_colorstr
 
 from uavdet.data.augmentation import REGION, with_regions
 from uavdet.data.ignore import disjoint, fill_regions, read_ignored
@@ -49,6 +49,11 @@ class CheckedLabels(_Dataset):
     def fills_regions(self) -> bool:
         """Whether ignored regions are painted over in the place of being ignored."""
         return self.data.get("ignore_fill") == "mean"
+
+    @property
+    def _plain_prefix(self) -> str:
+        """The name of the split for error messages, which are not coloured as the log is."""
+        return remove_colorstr(self.prefix)
 
     def get_img_files(self, img_path: str | list[str]) -> list[str]:
         """Return the image files, sorted, cut to `fraction` of them or to its number."""
@@ -136,11 +141,11 @@ class CheckedLabels(_Dataset):
         if split.problems and not self.data.get("skip_bad"):
             shown = "; ".join(split.problems[:3]) + ("; ..." if len(split.problems) > 3 else "")
             raise DataError(
-                f"{self.prefix}{len(split.problems)} of {given} images cannot be used: {shown}. "
+                f"{self._plain_prefix}{len(split.problems)} of {given} images cannot be used: {shown}. "
                 "Mend or remove them, or go on without them: skip_bad=True."
             )
         if not split.images:
-            raise DataError(f"{self.prefix}no usable image is left.")
+            raise DataError(f"{self._plain_prefix}no usable image is left.")
         if split.problems:
             LOGGER.warning(f"{self.prefix}{len(split.problems)} images left out:\n" + "\n".join(split.problems))
         boxes = sum(len(labels.rows) for labels in split.images)
@@ -152,7 +157,7 @@ class CheckedLabels(_Dataset):
         LOGGER.info(f"{self.prefix}{text}{ignored}{repeated}")
         if self.augment and not boxes:
             where = label_file(split.images[0].image)
-            raise DataError(f"{self.prefix}no image has a box. Label files are looked for as {where}.")
+            raise DataError(f"{self._plain_prefix}no image has a box. Label files are looked for as {where}.")
 
     def load_image(self, i: int, *args: Any, **kwargs: Any) -> tuple[np.ndarray, tuple[int, int], tuple[int, int]]:
         """Return an image, its original and its resized (height, width).

@@ -6,6 +6,7 @@ import contextlib
 import copy
 import re
 import shutil
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from torch import nn
 from ultralytics.data.utils import VID_FORMATS
 from ultralytics.utils import LOGGER
 
+from uavdet.data.config import DataConfig
 from uavdet.engine.device import runs_on_cpu
 from uavdet.errors import UsageError
 from uavdet.nn.detector import Detector
@@ -105,6 +107,21 @@ def check_class_names(model: Mapping[int, str], data: Mapping[int, str], file: P
     )
 
 
+def check_channels(model: nn.Module, data: DataConfig) -> None:
+    """Refuse a dataset whose images have another number of channels than a model takes.
+
+    Raises:
+        UsageError: They differ.
+    """
+    config: Any = model.yaml
+    channels = config.get("channels", 3)
+    if channels != data.channels:
+        raise UsageError(
+            f"The model takes images of {channels} channels, {data.yaml_file} has channels: {data.channels}. "
+            "Give data that the model was trained for."
+        )
+
+
 def _listed(names: Mapping[int, str]) -> str:
     """Return names as text, the first ten of them."""
     return ", ".join([*list(names.values())[:10], *(["..."] if len(names) > 10 else [])])
@@ -120,20 +137,33 @@ def half_where_it_works(options: Mapping[str, Any]) -> bool:
 
 @contextlib.contextmanager
 def new_folder(folder: Path, scaffold: str = "") -> Iterator[None]:
-    """Make a folder, and remove it where an error leaves nothing in it.
+    """Make a folder, and remove it, with those around it that were made for it, where an error leaves nothing in it.
 
     Args:
         folder: The folder.
         scaffold: A file that says nothing of a result, and does not count.
+
+    Raises:
+        UsageError: It cannot be made, or nothing can be written into it.
     """
-    made = not folder.exists()
-    folder.mkdir(parents=True, exist_ok=True)
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise UsageError(
+            f"Results cannot be written to {folder}: {error.strerror}. Give a folder that can be written: "
+            "project=FOLDER."
+        ) from None
     try:
         yield
     except BaseException:
         files = [path for path in folder.rglob("*") if path.is_file() and path.stat().st_size]
         if made and all(path.name == scaffold for path in files):
             shutil.rmtree(folder, ignore_errors=True)
+            with contextlib.suppress(OSError):  # another run is in it by now
+                for path in made[1:]:
+                    path.rmdir()
         raise
 
 

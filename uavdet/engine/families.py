@@ -106,10 +106,10 @@ def with_thumbnail(config: ModelConfig, options: Mapping[str, Any]) -> ModelConf
                 raise UsageError(f"{name}={options[name]} has no effect without a factor. Add thumbnail=4 or 2.")
         return config
     if family_of(config) is not Family.OURS:
-        plain = [name for name in list_assets("cfg/models") if "-thumb" not in name]
+        ours = [name for name in list_assets("cfg/models") if "-thumb" not in name]
         raise UsageError(
             f"thumbnail={factor} is for this project's models; {config.get('yaml_file')} is a stock one of "
-            f"Ultralytics. Give one of {', '.join(plain)}."
+            f"Ultralytics. Give one of {', '.join(ours)}."
         )
     if layers is not None and kind not in {None, "learned"}:
         raise UsageError(f"thumbnail_layers={layers} has no effect on thumbnail_kind={kind}, which has none. Drop it.")

@@ -23,6 +23,7 @@ from uavdet.engine.plan import TrainingPlan
 from uavdet.engine.pretrained import load_pretrained
 from uavdet.engine.validator import StretchValidator
 from uavdet.errors import UsageError
+from uavdet.nn.contiguous_gradients import make_gradients_contiguous
 
 if TYPE_CHECKING:
     from ultralytics.models.yolo.detect import DetectionTrainer as _Trainer
@@ -137,6 +138,7 @@ class TrainerSetup(_Trainer):
         self.channels_last = self.device.type == "cpu" if wanted is None else wanted and self.device.type != "cuda"
         if self.channels_last:
             model.to(memory_format=torch.channels_last)
+        make_gradients_contiguous(model)
         if self.args.freeze is not None:
             self.args.freeze = self._frozen_rows(self.args.freeze)
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from uavdet.assets import list_assets, read_yaml
 from uavdet.errors import ConfigError
 from uavdet.nn.registry import Channels, register, single_source
 from uavdet.nn.rows import ModelConfig, Row, read_rows
@@ -87,7 +88,8 @@ def _sources(row: Row) -> list[int]:
 def without_markers(config: ModelConfig) -> ModelConfig:
     """Return a model YAML without its marker rows: the same network, in which the head reads the levels themselves.
 
-    All other rows keep their names, so the same weights fill both.
+    All other rows keep their names, so the same weights fill both. Where the rows that are left are those of a YAML
+    that ships, the network is called by its name: so-detr-n.yaml in the place of so-detr-n-set.yaml.
 
     Args:
         config: A model YAML as a dict. One without markers is returned as it is.
@@ -104,7 +106,15 @@ def without_markers(config: ModelConfig) -> ModelConfig:
     changed = {**config}
     for section in ("backbone", "head"):
         changed[section] = [_plain_row(row, entries, rows, places) for row in kept if row.section == section]
+    if "yaml_file" in config:
+        changed["yaml_file"] = _shipped_name(changed) or config["yaml_file"]
     return changed
+
+
+def _shipped_name(config: ModelConfig) -> str | None:
+    """Return the name of the model YAML that ships with these rows, or None where none does."""
+    shipped = ((name, read_yaml(file)) for name, file in list_assets("cfg/models").items())
+    return next((name for name, other in shipped if all(other[s] == config[s] for s in ("backbone", "head"))), None)
 
 
 def _plain_row(row: Row, entries: Sequence[list[Any]], rows: list[Row], places: dict[int, int]) -> list[Any]:

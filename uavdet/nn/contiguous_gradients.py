@@ -13,10 +13,11 @@ from torch import Tensor, nn
 
 
 def make_gradients_contiguous(model: nn.Module) -> None:
-    """Let every BatchNorm2d of a model get its gradients in the plain layout (N, C, H, W).
+    """Let every BatchNorm2d of a model get its gradients in the layout of its maps, where that is the plain one.
 
     Args:
-        model: Any network. It gets forward hooks, which do nothing where no gradient is taken.
+        model: Any network. It gets forward hooks, which do nothing for several images, on other devices, for maps in
+            channels-last layout, and where no gradient is taken.
     """
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
@@ -24,7 +25,7 @@ def make_gradients_contiguous(model: nn.Module) -> None:
 
 
 def _watch_gradient(module: nn.Module, given: tuple[Any, ...], output: Tensor) -> None:
-    if output.requires_grad:
+    if output.requires_grad and len(output) == 1 and output.device.type == "cpu" and output.is_contiguous():
         output.register_hook(_contiguous)
 
 
