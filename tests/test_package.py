@@ -40,6 +40,11 @@ def test_the_wheel_holds_the_bundled_weights_and_their_card(wheel):
     assert "CC BY 4.0" in weights.with_suffix(".md").read_text()
 
 
+def test_the_wheel_holds_the_lists_of_importers(wheel):
+    name = Path("uavdet", "export", "tensorrt_importers.json")
+    assert (wheel / name).read_bytes() == (ROOT / name).read_bytes()
+
+
 def test_the_wheel_holds_the_package_alone(wheel):
     assert {path.name for path in wheel.iterdir() if path.suffix != ".dist-info"} == {"uavdet"}
     assert not [path for path in wheel.rglob("*") if path.suffix in {".pyc", ".pt", ".onnx"}]

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from uavdet import argument_kinds as kinds
+from uavdet.export.registry import FORMATS
 
 MODES = {
     "train": "train a detector on a dataset",
@@ -20,7 +21,8 @@ MODES = {
     "doctor": "check a dataset before a day of training is spent on it",
     "compare": "compare validated runs, with bootstrap intervals for every difference",
     "analyze": "look at what a model does to images: bands, spectrum, pca, saliency, smoothing, ddf, thumbnail",
-    "export": "write an ONNX file, or weights without training state",
+    "export": "write the network as a file for other programs, proven to agree with the weights",
+    "benchmark": "time models beside one another: weights and exported files",
     "import": "turn a pickled Ultralytics checkpoint into one of ours",
     "info": "count parameters and GFLOPs of a model",
     "demo": "detect and track in a drone clip with the bundled weights",
@@ -71,9 +73,14 @@ _TABLE = [
     _row("model", None, kinds.text, _ANY_MODEL,
          "weights (.pt, .safetensors, .onnx) or a model YAML; default: the bundled so-detr-n-demo, in training none"),
     _row("model", None, kinds.text, ("analyze",), "weights (.pt, .safetensors) or a model YAML"),
+    _row("model", [], kinds.name_list, ("benchmark",),
+         "weights, model YAMLs and exported files, separated by commas, each compared with the first; default: the "
+         "bundled so-detr-n-demo"),
     _row("kind", None, kinds.text, ("analyze",),
          "what to look at; a plain word means the same: uavdet analyze pca is kind=pca"),
     _row("data", None, kinds.text, ("train", "val", "doctor", "analyze"), "dataset YAML"),
+    _row("data", None, kinds.text, ("export",),
+         "dataset YAML, on whose validation images the file is compared with the weights; default: synthetic scenes"),
     _row("runs", [], kinds.name_list, ("compare",),
          "run folders of `uavdet val`: uavdet compare runs/val/a runs/val/b; runs of one name= are seeds of one arm"),
     _row("source", None, kinds.text, ("convert",), "folder of the dataset"),
@@ -85,6 +92,8 @@ _TABLE = [
          "spectrum: of each object's channel with the most energy, as in the paper, or the mean of all channels"),
     _row("gradient", "features", kinds.choice("features", "image"), ("analyze",),
          "saliency: gradient by the levels that enter the head, as in the paper, or by the image"),
+    _row("source", None, kinds.text, ("benchmark",), "picture to detect in; default: a synthetic scene of 1920x1080"),
+    _row("runs", 100, kinds.count, ("benchmark",), "rounds, each one run of every model"),
     _row("weights", None, kinds.text, ("import",), "pickled Ultralytics checkpoint to turn into ours"),
     _row("trust", False, kinds.boolean, ("import",),
          "run the program that a pickled checkpoint is; say so only for files you trust"),
@@ -94,7 +103,7 @@ _TABLE = [
     _row("methods", [], kinds.name_list, ("train",),
          "training methods, separated by commas; their settings are method.key=value"),
     _row("nc", None, kinds.count, ("info",), "number of classes, in the place of the YAML's"),
-    _row("queries", None, kinds.count, _ANY_MODEL,
+    _row("queries", None, kinds.count, (*_ANY_MODEL, "benchmark"),
          "number of object queries of a DETR, in the place of the model's", DETR),
     _row("thumbnail", None, kinds.one_of(2, 4), ("train", "info", "analyze"),
          "put a stem before the model that shrinks its images by this factor", DETR),
@@ -138,17 +147,25 @@ _TABLE = [
          "area by which objects are sorted into sizes: of the box, or of the polygon where there is one"),
     # Machine
     _row("device", None, kinds.literal, ("train", "val", *_INFER, "demo", "analyze"),
-         "0, 0,1, cpu, mps; default: the first GPU, else the CPU"),
+         "0, 0,1, cpu, mps; default: the first GPU, else the CPU; predict with an .onnx takes cpu, cuda, tensorrt or "
+         "openvino, by default the fastest that works"),
     _row("workers", 8, kinds.whole, ("train", "val"),
          "data loading processes on a GPU; the CPU loads in its own process"),
     _row("batch", None, kinds.batch_size, ("train", "val", "predict", "track", "export", "analyze"),
          "images a step; in training -1 finds the largest that fits a GPU"),
     _row("imgsz", None, kinds.image_size, (*_ANY_MODEL, "demo"),
          "side of the network input in pixels, a multiple of 32; all modes but train take height,width too"),
+    _row("device", None, kinds.literal, ("benchmark",),
+         "0, cpu, mps; for .onnx cpu, cuda, tensorrt or openvino; default: the fastest that works for each model"),
+    _row("threads", None, kinds.count, ("benchmark",), "CPU threads of each model; default: one for each processor"),
+    _row("batch", None, kinds.count, ("benchmark",), "images a run; default: what an exported file fixes, else 1"),
+    _row("imgsz", None, kinds.image_size, ("benchmark",),
+         "side of the input in pixels, or height,width; default: each model's own"),
+    _row("half", False, kinds.boolean, ("benchmark",), "half precision, where the device computes in it"),
     _row("imgsz", None, kinds.image_size, ("analyze",),
          "side of the network input in pixels, or height,width; a multiple of 32 times the thumbnail's factor"),
     _row("half", False, kinds.boolean, ("val", "predict", "track", "export"),
-         "half precision: on a GPU, or of the written weights"),
+         "half precision: on a GPU, or in the exported file where it holds"),
     _row("channels_last", None, kinds.boolean, ("train",), "channels-last memory; default: where it is faster"),
     # Training
     _row("epochs", 100, kinds.count, ("train",), "passes over the training images"),
@@ -247,11 +264,27 @@ _TABLE = [
          "score these detections in the place of a model's: COCO results, or a folder of VisDrone or YOLO text files"),
     _row("samples", 1000, kinds.count, ("compare", "analyze"), "bootstrap samples"),
     # Export
-    _row("format", "onnx", kinds.choice("onnx", "safetensors"), ("export",),
-         "onnx, or safetensors for the weights alone"),
+    _row("format", "onnx", kinds.choice(*FORMATS), ("export",),
+         "; ".join(f"{entry.name}: {entry.help}" for entry in FORMATS.values())),
+    _row("dynamic", False, kinds.boolean, ("export",), "leave the batch size open; height and width are always fixed"),
+    _row("output", "detections", kinds.choice("detections", "raw", "deepstream"), ("export",),
+         "what the file gives: detections as Ultralytics lays them out; raw boxes and scores of all queries; or the "
+         "rows that DeepStream-Yolo's parser reads"),
+    _row("input", "float", kinds.choice("float", "uint8"), ("export",),
+         "what the file takes: float, (B, C, H, W) RGB in [0, 1]; or uint8 pictures, (B, H, W, C) BGR as of OpenCV"),
+    _row("int8", False, kinds.boolean, ("export",),
+         "compute the convolutions of backbone and neck in int8; data= gives images to calibrate on"),
+    _row("target", None, kinds.choice("tensorrt", "cpu"), ("export",),
+         "with int8: what the file is for, as TensorRT and CPUs (ONNX Runtime, OpenVINO) want different ones; default: "
+         "tensorrt, or cpu for format=openvino"),
+    _row("int8_exclude", [], kinds.name_list, ("export",),
+         "with int8: rows of the network to keep in float; default: none, and more while the comparison fails"),
     _row("opset", 17, kinds.integer, ("export",), "ONNX operator set, 17 or 18"),
-    _row("dynamic", False, kinds.boolean, ("export",), "leave the batch size open"),
     _row("simplify", True, kinds.boolean, ("export",), "slim the ONNX graph"),
+    _row("workspace", None, kinds.positive, ("export",),
+         "memory in GiB that TensorRT may use while it builds; default: all of the GPU's"),
+    _row("parity", True, kinds.boolean, ("export",),
+         "compare the file with the weights before it gets its name; a file that differs is named *.rejected"),
 ]
 # fmt: on
 

@@ -2,7 +2,7 @@
 
 Results and messages for people go to standard output; with `json=True` standard output holds the result as JSON and
 nothing else. Exit codes: 0 done, 1 failed, 2 wrong command or configuration, 3 data, 4 weights, 5 training, 6 a missing
-package, 130 interrupted.
+package, 7 an export that does not agree with its weights, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -18,10 +18,12 @@ from uavdet.assets import DEFAULT_RECIPE, find_yaml
 from uavdet.errors import UAVDetError, UsageError, suggest_name
 
 _RUNNERS = {mode: f"uavdet.commands:run_{mode}" for mode in MODES if mode not in {"help", "checks"}}
+_EXPORTED_PREDICT = "uavdet.runtime.predict:run_predict"
 _PLAIN_WORDS = {"compare": "runs", "analyze": "kind"}
 """Modes that take words without a key, and the key that these stand for."""
 _FLAG_VALUES = {"true", "false", "yes", "no", "0", "1"}
 _RUNNERS |= {
+    "benchmark": "uavdet.benchmark.command:run_benchmark",
     "checks": "uavdet.checks:run_checks",
     "convert": "uavdet.data.convert:run_convert",
     "doctor": "uavdet.data.doctor.command:run_doctor",
@@ -72,7 +74,7 @@ def _run(words: list[str]) -> int:
     if mode in _PLAIN_WORDS:
         rest = _name_plain_words(rest, _PLAIN_WORDS[mode])
     options = parse_options(split_words(rest), mode)
-    return _runner(mode)(options)
+    return _runner(mode, options)(options)
 
 
 def _name_plain_words(words: list[str], name: str) -> list[str]:
@@ -94,8 +96,10 @@ def _awaits_value(word: str, following: str) -> bool:
     return not is_flag or following.lower() in _FLAG_VALUES
 
 
-def _runner(mode: str) -> Callable[[dict[str, Any]], int]:
-    module, _, function = _RUNNERS[mode].partition(":")
+def _runner(mode: str, options: Mapping[str, Any]) -> Callable[[dict[str, Any]], int]:
+    """Return what runs a mode; an exported file is predicted with where PyTorch need not be installed."""
+    is_exported = mode == "predict" and str(options.get("model") or "").endswith(".onnx")
+    module, _, function = (_EXPORTED_PREDICT if is_exported else _RUNNERS[mode]).partition(":")
     return getattr(importlib.import_module(module), function)
 
 
@@ -141,7 +145,7 @@ def help_text(mode: str | None = None) -> str:
     """
     if mode is None:
         lines = ["usage: uavdet MODE key=value ...   (or --key value)", "", "modes:"]
-        lines += [f"  {name:8} {text}" for name, text in MODES.items()]
+        lines += [f"  {name:9} {text}" for name, text in MODES.items()]
         lines += ["", "uavdet help MODE lists the keys of a mode."]
         return "\n".join(lines)
     if mode not in MODES:

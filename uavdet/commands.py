@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import sys
 from collections.abc import Iterable, Iterator
@@ -11,8 +10,8 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import uavdet.environment  # noqa: F401  (before anything imports Ultralytics)
-from uavdet.errors import DataError, one_line
-from uavdet.json_output import print_json
+from uavdet.errors import DataError
+from uavdet.json_output import print_json, write_results
 
 Options = dict[str, Any]
 
@@ -100,33 +99,16 @@ def _run_results(mode: str, options: Options) -> int:
 
 
 def _print_results(results: Iterable[Any], output: TextIO) -> int:
-    """Write results as one JSON object, the entries of its list as they come; return their number.
+    """Write results as one JSON object, the entries of its list as they come; return their number."""
+    folder: Path | None = None
 
-    Nothing is written before the first result. An error after it ends the object with an entry `error`.
-    """
-    folder, count = "", 0
-    try:
-        for result in results:
-            folder = str(result.save_dir or folder)
-            output.write((",\n" if count else '{"results": [') + json.dumps(_entry(result, count)))
-            output.flush()
-            count += 1
-    except BrokenPipeError:
-        raise
-    except BaseException as error:
-        if count:
-            output.write(f'], "save_dir": {_existing(folder)}, "error": {json.dumps(one_line(error))}}}\n')
-            output.flush()
-        raise
-    if count:
-        output.write(f'], "save_dir": {_existing(folder)}}}\n')
-        output.flush()
-    return count
+    def entries() -> Iterator[dict[str, Any]]:
+        nonlocal folder
+        for index, result in enumerate(results):
+            folder = Path(result.save_dir) if result.save_dir else folder
+            yield _entry(result, index)
 
-
-def _existing(folder: str) -> str:
-    """Return a folder as JSON; null where nothing was saved."""
-    return json.dumps(folder if folder and Path(folder).is_dir() else None)
+    return write_results(entries(), lambda: folder, output)
 
 
 def _entry(result: Any, index: int) -> dict[str, Any]:
@@ -158,12 +140,18 @@ def run_export(options: Options) -> int:
     """`uavdet export`."""
     wanted = options.pop("json", False)
     with messages_apart(wanted):
+        from uavdet.export.flow import read_report
         from uavdet.model import UAVDet
 
         model = UAVDet(options.pop("model", None))
         out = model.export(**options)
-    size = out.stat().st_size
-    print_json({"file": out, "bytes": size}) if wanted else print(f"Exported {out} ({size / 1e6:.1f} MB)")
+        report = read_report(out)
+    files = [path for path in out.rglob("*") if path.is_file()] if out.is_dir() else [out]
+    size = sum(path.stat().st_size for path in files)
+    if wanted:
+        print_json({"file": out, "bytes": size, "parity": report})
+    else:
+        print(f"Exported {out} ({size / 1e6:.1f} MB)")
     return 0
 
 

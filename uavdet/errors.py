@@ -52,6 +52,12 @@ class MissingDependencyError(UAVDetError, ImportError):
     exit_code = 6
 
 
+class ExportError(UAVDetError, RuntimeError):
+    """An exported file that does not agree with the weights it was made from."""
+
+    exit_code = 7
+
+
 def one_line(error: BaseException) -> str:
     """Return what an error says on one line, or the name of its kind where it says nothing."""
     return " ".join(str(error).split()) or type(error).__name__

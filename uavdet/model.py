@@ -14,7 +14,7 @@ from uavdet.arguments import check_family, defaults_of, parse_options
 from uavdet.assets import DEMO_WEIGHTS, find_weights
 from uavdet.data.config import DataConfig, check_class_ids, load_data_config
 from uavdet.engine import calls
-from uavdet.engine.checkpoint import Checkpoint, describe_model, half_weights, read_checkpoint, save_checkpoint
+from uavdet.engine.checkpoint import Checkpoint, describe_model, read_checkpoint, save_checkpoint
 from uavdet.engine.device import check_device
 from uavdet.engine.exported import Exported, is_exported, read_exported
 from uavdet.engine.families import Family, build_model, load_model_config, model_family, with_thumbnail
@@ -27,12 +27,18 @@ from uavdet.engine.validator import LetterboxValidator, StretchValidator
 from uavdet.errors import UsageError
 from uavdet.evaluation.protocol import find_protocols
 from uavdet.evaluation.scoring import crowding_warning, write_evaluation
+from uavdet.export.flow import export_proven
+from uavdet.export.int8 import with_quantization
+from uavdet.export.network import network_options
+from uavdet.export.registry import check_combination, check_quantization, find_format
 from uavdet.nn.thumbnail import TRUNK_STRIDE, input_stride
 from uavdet.run_folders import output_folder
 from uavdet.video.tracking import SourceTracker, read_tracker
 
 if TYPE_CHECKING:
     from ultralytics.engine.results import Results
+
+    from uavdet.benchmark import BenchmarkReport
 
 _TRACK_CONFIDENCE = 0.1  # trackers use weak detections to keep a track alive
 _VAL_CONFIDENCE = 0.001
@@ -288,44 +294,62 @@ class UAVDet:
         return predictor
 
     def export(self, **options: Any) -> Path:
-        """Write the model in another form and return the file; see `uavdet help export`."""
+        """Write the model in another form, compare the file with the model, and return it; see `uavdet help export`.
+
+        The report of the comparison lies beside the file (`uavdet.export.flow.read_report`).
+
+        Raises:
+            ExportError: The file does not agree with the model; it was named `*.rejected`.
+        """
         given, options = options, self._resolve("export", options)
         if self.module is None:
             raise UsageError(f"'{self.source}' is exported already. Export the weights that it was made from.")
-        out = calls.export_file(options["out"], self._default_out(options["format"]), options["format"])
+        chosen = find_format(options["format"])
+        chosen.check(given)
+        check_combination(chosen, options)
+        check_quantization(chosen, options)
+        calls.check_dataset(options["data"], self.names)
+        out = calls.export_file(options["out"], self._default_out(chosen.ending), chosen, self.source)
         module: Any = self._model_for(options)
-        if options["format"] == "safetensors":
-            calls.check_weights_options(given)
-            weights = module.state_dict()
-            return save_checkpoint(
-                Checkpoint(half_weights(weights) if options["half"] else weights, self._meta(module)), out
-            )
-        if options["half"]:
-            raise UsageError("half=True is not available for format=onnx. Export in single precision.")
-        from uavdet.export.onnx import export_onnx
-
-        return export_onnx(
+        settled = network_options(options, chosen.half_name)
+        if options["int8"]:
+            settled = with_quantization(module, settled, options, chosen.targets[0])
+        return export_proven(
             module,
+            chosen,
             out,
-            options["imgsz"],
-            batch=int(options["batch"] or 1),
-            dynamic=options["dynamic"],
-            opset=options["opset"],
-            simplify=options["simplify"],
-            max_det=options["max_det"],
-            meta=self._meta(module),
+            settled,
+            self._meta(module),
+            parity=options["parity"],
+            data=options["data"],
         )
 
     def _meta(self, module: nn.Module) -> dict[str, Any]:
         """Return what a file of the module's weights says of itself."""
         return {**(self.checkpoint.meta if self.checkpoint is not None else {}), **describe_model(module)}
 
-    def _default_out(self, suffix: str) -> Path:
+    def _default_out(self, ending: str) -> Path:
         """Return where an export goes: beside the weights, or for the bundled ones under runs/export."""
         source = Path(self.source)
         if source.resolve() == DEMO_WEIGHTS.resolve() or not source.is_file():
-            return Path("runs") / "export" / f"{source.stem}.{suffix}"
-        return source.with_suffix(f".{suffix}")
+            return Path("runs") / "export" / f"{source.stem}{ending}"
+        return source.with_name(f"{source.stem}{ending}")
+
+    def benchmark(self, *others: str | Path, **options: Any) -> BenchmarkReport:
+        """Time this model, and others beside it; see `uavdet.benchmark.measure_models`.
+
+        Each runs in a process of its own, from its file: what was changed in memory is not seen.
+
+        Args:
+            *others: Weights, model YAMLs, and exported files and folders, compared with this one.
+            **options: The arguments of `uavdet benchmark`.
+        """
+        from uavdet.benchmark import measure_models
+
+        parsed = parse_options(options, "benchmark")
+        parsed.pop("json", None)
+        models = [self.source, *map(str, others), *parsed.pop("model", [])]
+        return measure_models(models, **{"queries": self._queries, **parsed})
 
     def info(self, **options: Any) -> ModelProfile:
         """Count parameters and GFLOPs; `imgsz`, `nc` and `thumbnail` as in `uavdet info`."""
@@ -354,7 +378,7 @@ class UAVDet:
         calls.check_batch(parsed.get("batch"))
         resolved = {**defaults_of(mode), **parsed}
         if "imgsz" in resolved:
-            resolved["imgsz"] = check_imgsz(resolved["imgsz"] or self._own_size(), stride=self._stride(resolved))
+            resolved["imgsz"] = check_imgsz(resolved["imgsz"] or self.own_size(), stride=self._stride(resolved))
         if "max_det" in resolved and "max_det" not in parsed:
             resolved["max_det"] = max(resolved["max_det"], resolved["queries"] or self._own_queries())
         if "device" in resolved:
@@ -369,7 +393,7 @@ class UAVDet:
             return TRUNK_STRIDE
         return input_stride(with_thumbnail(self.module.yaml, options))  # type: ignore[arg-type]
 
-    def _own_size(self) -> int | list[int]:
+    def own_size(self) -> int | list[int]:
         """Return the input size that the model was exported with or trained for, else 640."""
         if self.exported is not None:
             height, width = self.exported.imgsz or (640, 640)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from uavdet.nn import spectral
 from uavdet.nn.spectral import (
     RealSpectrum,
     dft_matrices,
@@ -33,6 +34,25 @@ def test_product_magnitude_equals_numpy(size, matrix_form):
         torch.from_numpy(response).float(), torch.from_numpy(signal).float(), matrix_form=matrix_form
     )
     np.testing.assert_allclose(given.numpy(), expected, atol=1e-5 * max(1.0, expected.max()))
+
+
+@pytest.mark.parametrize("size", [*SIZES, (20, 160)])
+def test_half_of_the_spectrum_gives_the_same(size, monkeypatch):
+    rng = np.random.default_rng(0)
+    response, signal = rng.normal(size=(2, 3, *size)), rng.normal(2.0, 1.0, size=(2, 3, *size))
+    expected = np.abs(np.fft.ifft2(response * np.fft.fft2(signal)))
+    monkeypatch.setattr(spectral, "HALF_SPECTRUM_WIDTH", 1)
+    given = spectral_product_magnitude(
+        torch.from_numpy(response).float(), torch.from_numpy(signal).float(), matrix_form=True
+    )
+    np.testing.assert_allclose(given.numpy(), expected, atol=1e-5 * max(1.0, expected.max()))
+
+
+def test_the_magnitude_stays_finite_where_its_square_overflows_half_precision():
+    parts = torch.full((1, 1, 2, 2), 2800.0)  # squared: 7.8e6, and half precision ends at 65504
+    assert (16.0 * ((parts.half() / 16.0) ** 2 * 2).sqrt()).isfinite().all()
+    magnitude = spectral_product_magnitude(torch.ones_like(parts), parts, matrix_form=True)
+    torch.testing.assert_close(magnitude, parts)
 
 
 @pytest.mark.parametrize("size", SIZES)

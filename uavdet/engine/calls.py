@@ -18,9 +18,10 @@ from torch import nn
 from ultralytics.data.utils import VID_FORMATS
 from ultralytics.utils import LOGGER
 
-from uavdet.data.config import DataConfig
+from uavdet.data.config import DataConfig, load_data_config
 from uavdet.engine.device import runs_on_cpu
 from uavdet.errors import UsageError
+from uavdet.export.registry import ExportFormat
 from uavdet.nn.detector import Detector
 
 _OURS_ONLY = frozenset(
@@ -122,6 +123,18 @@ def check_channels(model: nn.Module, data: DataConfig) -> None:
         )
 
 
+def check_dataset(data: str | None, names: Mapping[int, str]) -> None:
+    """Refuse a dataset that cannot be read or has other classes than the model; None is fine.
+
+    Raises:
+        ConfigError: It cannot be read.
+        UsageError: Its classes are not the model's.
+    """
+    if data is not None:
+        config = load_data_config(data)
+        check_class_names(names, config.names, config.yaml_file)
+
+
 def _listed(names: Mapping[int, str]) -> str:
     """Return names as text, the first ten of them."""
     return ", ".join([*list(names.values())[:10], *(["..."] if len(names) > 10 else [])])
@@ -167,32 +180,34 @@ def new_folder(folder: Path, scaffold: str = "") -> Iterator[None]:
         raise
 
 
-def export_file(given: str | None, default: Path, suffix: str) -> Path:
-    """Return the file that an export writes.
+def export_file(given: str | None, default: Path, chosen: ExportFormat, model: str) -> Path:
+    """Return the file or folder that an export writes.
 
     Raises:
-        UsageError: It is a folder, lies in a file, or has the suffix of something else.
+        UsageError: It is a folder where a file is to be, lies where nothing can be written, has the suffix of
+            something else, or is the model.
     """
-    out = Path(given).expanduser() if given else default
-    if out.is_dir():
+    out, ending = Path(given).expanduser() if given else default, chosen.ending
+    if chosen.folder and out.exists() and not (out.is_dir() and (out / chosen.mark).is_file()):
+        raise UsageError(
+            f"out={out} exists, and is no folder of an earlier export. Give a new folder: out=NAME{ending}."
+        )
+    if out.is_dir() and not chosen.folder:
         raise UsageError(f"out={out} is a folder. Give a file: out={out / default.name}.")
-    if out.suffix != f".{suffix}":
-        raise UsageError(f"out={out} does not end in .{suffix}, but format={suffix}. Give out={out.stem}.{suffix}.")
+    if not out.name.endswith(ending):
+        raise UsageError(f"out={out} does not end in {ending}, but format={chosen.name}. Give out={out.stem}{ending}.")
     parent = next(path for path in out.absolute().parents if path.exists())
     if not parent.is_dir():
         raise UsageError(f"out={out} lies in {parent}, which is a file. Give another place.")
+    try:
+        tempfile.TemporaryFile(dir=parent).close()
+    except OSError as error:
+        raise UsageError(f"out={out} cannot be written: {parent}: {error.strerror}. Give another place.") from None
+    if out.exists() and out.resolve() == Path(model).resolve():
+        raise UsageError(
+            f"out={out} is the model itself, whose weights would be lost. Give another name: out=X{ending}."
+        )
     return out
-
-
-def check_weights_options(given: Iterable[str]) -> None:
-    """Refuse options of a graph where the weights alone are exported.
-
-    Raises:
-        UsageError: There is one.
-    """
-    foreign = [name for name in given if name in {"imgsz", "batch", "max_det", "opset", "dynamic", "simplify"}]
-    if foreign:
-        raise UsageError(f"'{foreign[0]}' has no effect on format=safetensors, which holds the weights alone.")
 
 
 def queries_of(module: nn.Module | None) -> int | None:

@@ -9,10 +9,8 @@ written beside their place, synced to disk and renamed over it, so that a reader
 from __future__ import annotations
 
 import json
-import os
 import pickle
 import zipfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 import uavdet
+from uavdet.engine.atomic import write_atomically
 from uavdet.errors import CheckpointError, one_line
 
 FORMAT = "uavdet"
@@ -43,32 +42,6 @@ class Checkpoint:
     training: dict[str, Any] | None = None
 
 
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Call `write` with a temporary path beside `path`, sync the file, and rename it to `path`.
-
-    What a killed process leaves under the temporary name is overwritten by the next write.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        write(temporary)
-        with temporary.open("r+b") as stream:
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name == "posix":
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
 def save_checkpoint(checkpoint: Checkpoint, path: str | Path) -> Path:
     """Write a checkpoint, atomically.
 
@@ -80,20 +53,29 @@ def save_checkpoint(checkpoint: Checkpoint, path: str | Path) -> Path:
         CheckpointError: The suffix is neither.
     """
     path = Path(path)
-    meta = plain_data({**checkpoint.meta, "schema": SCHEMA, "versions": versions()})
-    weights = {key: value.detach().cpu().contiguous() for key, value in checkpoint.weights.items()}
     if path.suffix == ".pt":
+        meta, weights = _written_parts(checkpoint)
         content = {"format": FORMAT, "meta": meta, "weights": weights, "training": checkpoint.training}
         write_atomically(path, lambda temporary: torch.save(content, temporary))
     elif path.suffix == ".safetensors":
-        from safetensors.torch import save
-
-        header = {"format": FORMAT, "meta": json.dumps(meta)}
-        data = save(weights, metadata=header)  # its save_file would leave a file that only its owner can read
+        data = safetensors_bytes(checkpoint)  # its save_file would leave a file that only its owner can read
         write_atomically(path, lambda temporary: temporary.write_bytes(data))
     else:
         raise CheckpointError(f"'{path}' has no suffix of weights. Give a path that ends in .pt or .safetensors.")
     return path
+
+
+def safetensors_bytes(checkpoint: Checkpoint) -> bytes:
+    """Return a checkpoint, without its training state, as the content of a safetensors file."""
+    from safetensors.torch import save
+
+    meta, weights = _written_parts(checkpoint)
+    return save(weights, metadata={"format": FORMAT, "meta": json.dumps(meta)})
+
+
+def _written_parts(checkpoint: Checkpoint) -> tuple[dict[str, Any], Weights]:
+    meta = plain_data({**checkpoint.meta, "schema": SCHEMA, "versions": versions()})
+    return meta, {key: value.detach().cpu().contiguous() for key, value in checkpoint.weights.items()}
 
 
 def versions() -> dict[str, str]:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from uavdet.errors import UsageError
-from uavdet.runtime.session import open_session, parse_metadata
+from uavdet.errors import CheckpointError, UsageError
+from uavdet.runtime.files import open_on_cpu
+from uavdet.runtime.metadata import our_values, read_names, read_sides, read_values, refuse_settled, settled
 
 
 @dataclass(frozen=True)
@@ -35,26 +36,9 @@ class Exported:
         Raises:
             UsageError: They ask for other queries, another precision, input size or batch size.
         """
-        if options.get("queries"):
-            raise UsageError(_settled("queries", options["queries"], self.path))
+        refuse_settled(options, self.path, self.imgsz)
         if options.get("half"):
-            raise UsageError(_settled("half", True, self.path))
-        given = options.get("imgsz")
-        size = (given if isinstance(given, list) else [given, given]) if given else None
-        if size and self.imgsz and tuple(size) != self.imgsz:
-            height, width = self.imgsz
-            shown = ",".join(map(str, given)) if isinstance(given, list) else given
-            raise UsageError(
-                f"imgsz={shown} is not possible: '{self.path}' takes {height},{width}. Leave imgsz out, or export "
-                f"again with imgsz={shown}."
-            )
-
-
-def _settled(name: str, value: Any, path: Path) -> str:
-    return (
-        f"{name}={value} has no effect on the exported file '{path}'. Leave it out, or give the weights that the file "
-        "was made from."
-    )
+            raise UsageError(settled("half", True, self.path))
 
 
 def is_exported(path: str | Path) -> bool:
@@ -66,29 +50,30 @@ def read_exported(path: str | Path) -> Exported:
     """Read what an exported file says of itself.
 
     Raises:
-        CheckpointError: The file is missing, empty, damaged or no ONNX file.
+        CheckpointError: The file is missing, empty, damaged or no ONNX file, or its input or output are others than
+            those that Ultralytics' validator, predictor and tracker read.
         MissingDependencyError: ONNX Runtime is not installed.
     """
     path = Path(path)
-    session = open_session(path.expanduser(), None, 1)
-    meta = {key: parse_metadata(value) for key, value in session.get_modelmeta().custom_metadata_map.items()}
-    shape, output = session.get_inputs()[0].shape, session.get_outputs()[0].shape
+    session = open_on_cpu(path.expanduser(), 1, optimize=False)
+    values = read_values(session.get_modelmeta().custom_metadata_map)
+    given, output = session.get_inputs()[0], session.get_outputs()[0].shape
+    _check_form(path, our_values(values).get("output", "detections"), given.type)
     return Exported(
         path=path,
-        names=_names(meta.get("names")),
-        imgsz=_sides(shape[2:]) or _sides(meta.get("imgsz")),
-        batch=shape[0] if shape and isinstance(shape[0], int) else None,
+        names=read_names(values.get("names")),
+        imgsz=read_sides(given.shape[2:]) or read_sides(values.get("imgsz")),
+        batch=given.shape[0] if given.shape and isinstance(given.shape[0], int) else None,
         rows=output[1] if len(output) == 3 and output[2] == 6 and isinstance(output[1], int) else None,
     )
 
 
-def _names(value: Any) -> dict[int, str]:
-    if isinstance(value, list):
-        value = dict(enumerate(value))
-    return {int(key): str(name) for key, name in value.items()} if isinstance(value, dict) else {}
-
-
-def _sides(value: Any) -> tuple[int, int] | None:
-    if isinstance(value, list | tuple) and len(value) == 2 and all(isinstance(side, int) for side in value):
-        return int(value[0]), int(value[1])
-    return None
+def _check_form(path: Path, output: str, kind: str) -> None:
+    settings = {"output": output, "input": "uint8" if kind == "tensor(uint8)" else "float"}
+    usual = {"output": "detections", "input": "float"}
+    for name, value in settings.items():
+        if value != usual[name]:
+            raise CheckpointError(
+                f"'{path}' was exported with {name}={value}, which val and track do not read. Export with "
+                f"{name}={usual[name]}; or detect with it: uavdet predict, or uavdet.runtime."
+            )

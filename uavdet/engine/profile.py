@@ -140,6 +140,20 @@ def _all_gflops(model: nn.Module, image: Tensor) -> float:
     return counter.get_total_flops() / 1e9
 
 
+def count_gflops(model: nn.Module, imgsz: tuple[int, int]) -> float:
+    """Return the arithmetic of a model's exported graph, 10^9 operations for one image: `gflops_all` of its profile.
+
+    Args:
+        model: A detector of ours or a stock one.
+        imgsz: (height, width) of the input in pixels.
+    """
+    return round(_all_gflops(fused_copy(model).cpu(), _black_image(model, imgsz)), 2)
+
+
+def _black_image(model: nn.Module, imgsz: tuple[int, int]) -> Tensor:
+    return torch.zeros(1, model.yaml.get("channels", 3), *imgsz)  # type: ignore[union-attr,operator]
+
+
 def _layer_profiles(model: nn.Module, image: Tensor) -> list[LayerProfile]:
     shapes: dict[int, tuple[int, ...]] = {}
 
@@ -167,7 +181,7 @@ def profile_model(model: nn.Module, imgsz: tuple[int, int] = (640, 640)) -> Mode
         imgsz: (height, width) of the input in pixels.
     """
     model = copy.deepcopy(model).float().eval()
-    image = torch.zeros(1, model.yaml.get("channels", 3), *imgsz)  # type: ignore[union-attr,operator]
+    image = _black_image(model, imgsz)
     fused = fused_copy(model)
     return ModelProfile(
         params=count_parameters(model),

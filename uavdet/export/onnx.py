@@ -2,40 +2,23 @@
 
 from __future__ import annotations
 
-import copy
-import json
 import warnings
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-import uavdet
-from uavdet.engine.checkpoint import write_atomically
-from uavdet.engine.families import Family, model_family
-from uavdet.engine.profile import set_export
+from uavdet.engine.atomic import write_atomically
 from uavdet.errors import UsageError
+from uavdet.export.graph import share_constants, simplify_graph
+from uavdet.export.metadata import as_text, describe_export
+from uavdet.export.network import NetworkOptions, example_input, exported_network
+from uavdet.export.operators import check_graph
+from uavdet.export.outputs import INPUT_NAME, ExportedNetwork
 
-FORBIDDEN_OPERATORS = frozenset({"DFT", "STFT", "Einsum", "If", "Loop", "NonZero"})
-"""Operators that the TensorRT versions of Jetson computers lack or that make shapes depend on data."""
-
-_OPSETS = (17, 18)
-_MAX_IR_VERSION = 10
-
-
-class _ExportedDetector(nn.Module):
-    """The detector with its rows alone as output, (B, K, 6)."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Map (B, C, H, W) in [0, 1], RGB or grey, to rows [cx, cy, w, h, score, class], normalised."""
-        outputs = self.model(images)
-        return outputs[0] if isinstance(outputs, list | tuple) else outputs
+OPSETS = (17, 18)
+_MAX_IR_VERSION = 10  # ONNX Runtime 1.20 reads no later one
 
 
 def export_onnx(
@@ -43,136 +26,105 @@ def export_onnx(
     out: str | Path,
     imgsz: int | list[int] = 640,
     *,
-    batch: int = 1,
-    dynamic: bool = False,
-    opset: int = 17,
-    simplify: bool = True,
-    max_det: int = 300,
     meta: dict[str, Any] | None = None,
+    **settings: Any,
 ) -> Path:
-    """Write a DETR as ONNX.
+    """Write a DETR as ONNX without comparing the file with the model; `uavdet export` does that as well.
 
     Args:
-        model: The detector, a DETR.
-        out: The file to write.
-        imgsz: Side, or [height, width], of the input in pixels; fixed in the file.
-        batch: Images a run; with `dynamic` only the example's.
-        dynamic: Leave the batch size open.
-        opset: 17 or 18.
-        simplify: Slim the graph with onnxslim.
-        max_det: Rows an image at most.
+        model: The detector.
+        out: The file to write, atomically.
+        imgsz: Side, or [height, width], of the input in pixels.
         meta: The checkpoint's metadata.
+        **settings: The others of `NetworkOptions`.
 
     Returns:
         `out`.
 
     Raises:
-        UsageError: The model is a YOLO, the operator set is not supported, or the graph would hold an operator that
-            deployment runtimes lack.
+        UsageError: See `write_onnx`.
     """
-    if model_family(model) is Family.STOCK_YOLO:
-        raise UsageError("uavdet exports DETRs. Export a YOLO with Ultralytics' own exporter: yolo export.")
-    if opset not in _OPSETS:
-        raise UsageError(f"opset={opset} is not supported. Give 17, which every TensorRT from 8.6 reads, or 18.")
     height, width = imgsz if isinstance(imgsz, list) else (imgsz, imgsz)
-    exported = _prepare(model, max_det)
-    example = torch.zeros(max(batch, 2) if dynamic else batch, model.yaml.get("channels", 3), height, width)  # type: ignore[union-attr,operator]
-    metadata = _metadata(model, (height, width), batch, dynamic, opset, meta or {})
-    out = Path(out)
-    write_atomically(out, lambda file: _write(exported, example, file, opset, dynamic, simplify, metadata))
-    return out
+    options = NetworkOptions(imgsz=(height, width), **settings)
+    write_atomically(Path(out), lambda file: write_onnx(model, file, options, meta or {}))
+    return Path(out)
 
 
-def _prepare(model: nn.Module, max_det: int) -> nn.Module:
-    copied = copy.deepcopy(model).float().cpu().eval()
-    copied.fuse(verbose=False)  # type: ignore[operator]
-    set_export(copied, True)
-    head: Any = copied.model[-1]  # type: ignore[index]
-    head.max_det, head.format, head.shapes = max_det, "onnx", []
-    for parameter in copied.parameters():
-        parameter.requires_grad_(False)
-    return _ExportedDetector(copied).eval()
+def write_onnx(model: nn.Module, file: Path, options: NetworkOptions, meta: dict[str, Any]) -> None:
+    """Write a DETR as ONNX.
 
+    Args:
+        model: The detector; it stays as it is.
+        file: The file to write.
+        options: What to settle in it.
+        meta: The checkpoint's metadata; may be empty.
 
-def _write(
-    model: nn.Module, example: Tensor, file: Path, opset: int, dynamic: bool, simplify: bool, metadata: dict[str, str]
-) -> None:
+    Raises:
+        UsageError: The model is a YOLO, the operator set is not supported, or the graph would hold something that
+            deployment runtimes cannot read.
+    """
     import onnx
 
+    if options.opset not in OPSETS:
+        raise UsageError(
+            f"opset={options.opset} is not supported: {refused_opset(options.opset)}. "
+            "Give opset=17, which every TensorRT from 8.6 reads, or opset=18."
+        )
+    network = exported_network(model, options)
+    rows = _trace(network, example_input(model, options), file, options)
+    graph = onnx.load(str(file))
+    if options.simplify:
+        graph = simplify_graph(graph)
+    if options.half:
+        from uavdet.export.half import convert_to_half, float32_scopes
+
+        graph = convert_to_half(graph, float32_scopes(network))
+    share_constants(graph)
+    if options.quantization is not None:
+        graph = options.quantization.apply(graph)
+    _name_shapes(graph, rows, options)
+    check_graph(graph)
+    graph.ir_version = min(graph.ir_version, _MAX_IR_VERSION)
+    graph.producer_name = "uavdet"
+    onnx.helper.set_model_props(graph, as_text(describe_export(model, options, meta)))
+    onnx.save(graph, str(file))
+
+
+def refused_opset(opset: int) -> str:
+    """Return why an operator set is not supported."""
+    if opset < OPSETS[0]:
+        return "it has no LayerNormalization, and a decomposed one overflows half precision"
+    return "TensorRT 8.6 ends at 17, and from 19 on ONNX Runtime's CUDA provider lacks kernels"
+
+
+def _trace(network: ExportedNetwork, example: torch.Tensor, file: Path, options: NetworkOptions) -> list[list[int]]:
+    """Write the traced graph and return the shapes of its outputs."""
+    names = list(network.outputs.names)  # type: ignore[arg-type]
     with torch.no_grad(), warnings.catch_warnings():
         # Shapes become constants on purpose, and the tracing exporter is the one that writes plain operators.
         warnings.simplefilter("ignore", torch.jit.TracerWarning)
         warnings.simplefilter("ignore", DeprecationWarning)
-        warnings.filterwarnings("ignore", "Exporting aten::index")  # of negative indices; top-k gives none
-        rows = model(example).shape[1]
+        outputs = network(example)
         torch.onnx.export(
-            model,
+            network,
             (example,),
             str(file),
-            opset_version=opset,
-            input_names=["images"],
-            output_names=["output0"],
-            dynamic_axes={"images": {0: "batch"}, "output0": {0: "batch"}} if dynamic else None,
+            opset_version=options.opset,
+            input_names=[INPUT_NAME],
+            output_names=names,
+            dynamic_axes={name: {0: "batch"} for name in (INPUT_NAME, *names)} if options.dynamic else None,
             do_constant_folding=True,
             dynamo=False,
         )
-    graph = onnx.load(str(file))
-    if simplify:
-        import onnxslim
-
-        graph = onnxslim.slim(graph)
-    check_operators(graph)
-    graph.graph.output[0].type.tensor_type.shape.dim[1].dim_value = rows
-    graph.ir_version = min(graph.ir_version, _MAX_IR_VERSION)
-    onnx.helper.set_model_props(graph, metadata)
-    onnx.save(graph, str(file))
+    return [list(part.shape) for part in (outputs if isinstance(outputs, tuple) else (outputs,))]
 
 
-def operators(graph: Any) -> set[str]:
-    """Return the operator types of an ONNX model."""
-    return {node.op_type for node in graph.graph.node}
-
-
-def check_operators(graph: Any) -> None:
-    """Refuse a graph with operators that deployment runtimes lack.
-
-    Raises:
-        UsageError: It has one.
-    """
-    found = operators(graph) & FORBIDDEN_OPERATORS
-    if found:
-        raise UsageError(f"The exported graph holds {', '.join(sorted(found))}, which TensorRT on Jetson lacks.")
-
-
-def _metadata(
-    model: nn.Module, imgsz: tuple[int, int], batch: int, dynamic: bool, opset: int, meta: dict[str, Any]
-) -> dict[str, str]:
-    """Return the file's metadata: Ultralytics' keys, so that its loaders read the file, and ours as JSON."""
-    channels = model.yaml.get("channels", 3)  # type: ignore[union-attr,operator]
-    values = {
-        "description": f"uavdet {model.yaml.get('yaml_file', 'detector')}",  # type: ignore[union-attr,operator]
-        "author": "uavdet",
-        "date": datetime.now(timezone.utc).isoformat(),
-        "version": uavdet.__version__,
-        "license": "AGPL-3.0-or-later",
-        "task": "detect",
-        "head": "RTDETRDecoder",
-        "stride": int(model.stride.max()),  # type: ignore[operator]
-        "batch": batch,
-        "imgsz": list(imgsz),
-        "channels": channels,
-        "names": dict(model.names),  # type: ignore[arg-type]
-        "end2end": False,
-        "args": {"batch": batch, "dynamic": dynamic, "opset": opset},
-        "dynamic": dynamic,
-        "uavdet": json.dumps(
-            {
-                "schema": 1,
-                "preprocessing": {"resize": "stretch", "color": "grey" if channels == 1 else "RGB", "scale": 1 / 255},
-                "boxes": "cxcywh normalised",
-                "statistics": meta.get("statistics"),
-                "metrics": meta.get("metrics"),
-            }
-        ),
-    }
-    return {key: str(value) for key, value in values.items()}
+def _name_shapes(graph: Any, shapes: list[list[int]], options: NetworkOptions) -> None:
+    """Write the outputs' shapes into a graph, as far as they are fixed."""
+    for value, shape in zip(graph.graph.output, shapes, strict=True):
+        dims = value.type.tensor_type.shape.dim
+        for index, side in enumerate(shape):
+            if index == 0 and options.dynamic:
+                dims[index].dim_param = "batch"
+            else:
+                dims[index].dim_value = side

@@ -19,6 +19,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+HALF_SPECTRUM_WIDTH = 160
+"""Width in bins from which `spectral_product_magnitude` computes half of the spectrum in its matrix form.
+
+Both forms are exact. The half takes a third less arithmetic and twice the nodes: in ONNX Runtime 0.97 of the full
+form's time at 80 x 80, 1.0 at 128 x 128 and 0.9 at 160 x 160 (one thread).
+"""
+
 
 @functools.lru_cache(maxsize=64)
 def _cosine_sine(length: int) -> tuple[np.ndarray, np.ndarray]:
@@ -89,15 +96,65 @@ def spectral_product_magnitude(response: Tensor, signal: Tensor, *, matrix_form:
         response, signal = response.float(), signal.float()
         if not matrix_form:
             return torch.fft.ifft2(response * torch.fft.fft2(signal, norm="ortho"), norm="ortho").abs()
-        height, width = _size(signal)
-        spectrum = _forward_products(signal, width) * torch.cat([response, response], -2)
-        rows = _inverse_along_height(spectrum)
-        cos_w, sin_w = dft_matrices(width, signal)
-        inverse = _stack((cos_w, sin_w), (-sin_w, cos_w))
-        complex_map = torch.cat([rows[..., :height, :], rows[..., height:, :]], -1) @ inverse
+        parts = _half_product if _size(signal)[1] >= HALF_SPECTRUM_WIDTH else _full_product
         # Halving the exponent range before the squares keeps half precision finite up to |x| = 4096.
-        real, imaginary = (part / 16.0 for part in complex_map.split(width, -1))
+        real, imaginary = (part / 16.0 for part in parts(response, signal))
         return 16.0 * (real * real + imaginary * imaginary).sqrt()
+
+
+def _full_product(response: Tensor, signal: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the real and the imaginary part of IFFT2(response * FFT2(signal)) from all columns of the spectrum."""
+    height, width = _size(signal)
+    spectrum = _forward_products(signal, width) * torch.cat([response, response], -2)
+    rows = _inverse_along_height(spectrum)
+    cos_w, sin_w = dft_matrices(width, signal)
+    inverse = _stack((cos_w, sin_w), (-sin_w, cos_w))
+    complex_map = torch.cat([rows[..., :height, :], rows[..., height:, :]], -1) @ inverse
+    return complex_map[..., :width], complex_map[..., width:]
+
+
+def _half_product(response: Tensor, signal: Tensor) -> tuple[Tensor, Tensor]:
+    """Return what `_full_product` does, from the W // 2 + 1 columns that determine the spectrum of a real map.
+
+    A response is the sum of its even and its odd part under negation of the frequency. The even one keeps the spectrum
+    Hermitian, and its inverse real; -i times the odd one does so too, and gives the imaginary part.
+    """
+    height, width = _size(signal)
+    columns = width // 2 + 1
+    even, odd = _even_and_odd(response, columns)
+    real, imaginary = _forward_products(signal, columns).split(height, -2)
+    products = torch.cat(
+        [torch.cat([even * real, odd * imaginary], -1), torch.cat([even * imaginary, -odd * real], -1)], -2
+    )
+    upper, lower = _inverse_along_height(products).split(height, -2)
+    pairs = [
+        torch.cat([part[0], part[1]], -1)
+        for part in zip(upper.split(columns, -1), lower.split(columns, -1), strict=True)
+    ]
+    maps = torch.cat(pairs, -2) @ _inverse_half_matrix(width, signal)
+    return maps[..., :height, :], maps[..., height:, :]
+
+
+def _even_and_odd(response: Tensor, columns: int) -> tuple[Tensor, Tensor]:
+    """Return the even and the odd part of a response under negation of both frequencies, each (..., H, columns)."""
+    height, width = _size(response)
+    mirrored = response.index_select(-1, _negated(width, response)[:columns])
+    mirrored = mirrored.index_select(-2, _negated(height, response))
+    plain = response[..., :columns]
+    return (plain + mirrored) / 2.0, (plain - mirrored) / 2.0
+
+
+def _negated(length: int, like: Tensor) -> Tensor:
+    """Return the bin of the negative frequency of every bin, (length,)."""
+    return torch.as_tensor(-np.arange(length) % length, device=like.device)
+
+
+def _inverse_half_matrix(width: int, like: Tensor) -> Tensor:
+    """Return the (2 columns, W) matrix from half-spectrum rows to real rows; mirrored columns count twice."""
+    columns = width // 2 + 1
+    cosine, sine = dft_matrices(width, like)
+    weight = half_spectrum_multiplicity(width, like)[:, None]
+    return torch.cat([weight * cosine[:columns], -weight * sine[:columns]], 0)
 
 
 class RealSpectrum:
@@ -141,13 +198,7 @@ class RealSpectrum:
                 return torch.fft.irfft2(torch.complex(real, imaginary), s=(self.height, self.width), norm="ortho")
             rows = _inverse_along_height(torch.cat([real, imaginary], -2))
             rows = torch.cat([rows[..., : self.height, :], rows[..., self.height :, :]], -1)
-            return rows @ self._inverse_half_matrix(response)
-
-    def _inverse_half_matrix(self, like: Tensor) -> Tensor:
-        """Return the (2 columns, W) matrix from half-spectrum rows to real rows; mirrored columns count twice."""
-        cosine, sine = dft_matrices(self.width, like)
-        weight = half_spectrum_multiplicity(self.width, like)[:, None]
-        return torch.cat([weight * cosine[: self.columns], -weight * sine[: self.columns]], 0)
+            return rows @ _inverse_half_matrix(self.width, response)
 
 
 def half_spectrum_multiplicity(width: int, like: Tensor) -> Tensor:

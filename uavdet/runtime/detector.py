@@ -2,32 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from uavdet.errors import CheckpointError
+from uavdet.errors import CheckpointError, DataError, UsageError
 from uavdet.runtime.detections import Detections
 from uavdet.runtime.postprocess import decode_rows
-from uavdet.runtime.preprocess import stretch_images
+from uavdet.runtime.preprocess import InputBuffer
 from uavdet.runtime.session import Session
 
 
 class Detector:
     """Detects objects with an exported file.
 
+    It may be called from several threads, which then wait for one another: they share the memory of the input.
+
     Args:
-        path: The `.onnx` file that `uavdet export` wrote.
-        device: 'cpu', or 'cuda' / a GPU's number.
+        path: The `.onnx` file that `uavdet export` wrote, with any of its inputs and outputs.
+        device: 'cpu', 'cuda' (or a GPU's number), 'tensorrt' or 'openvino'; by default the fastest that works here. See
+            `Session`, which `detector.session` is, and whose `device` and `provider` tell what it was.
         threads: CPU threads; by default one for each processor.
         conf: Lowest score.
-        max_det: Most detections an image.
+        max_det: Most detections an image; by default all that the file gives.
+        classes: Class ids to keep, or None for all.
+        half: Compute in half precision; by default TensorRT does. See `Session`.
 
     Raises:
         CheckpointError: The file is missing, damaged or not written by `uavdet export`, or takes images that are
             neither in colour nor grey.
-        UsageError: The device is not available.
+        MissingDependencyError: ONNX Runtime is not installed.
+        UsageError: The device is not available, or a setting is not allowed.
     """
 
     def __init__(
@@ -36,26 +43,58 @@ class Detector:
         device: str | int | None = None,
         threads: int | None = None,
         conf: float = 0.25,
-        max_det: int = 300,
+        max_det: int | None = None,
+        classes: Collection[int] | None = None,
+        half: bool | None = None,
     ) -> None:
-        self.session = Session(path, device, threads)
+        if not 0 <= conf <= 1:
+            raise UsageError(f"conf={conf} is not allowed. It is a number from 0 to 1: the lowest score.")
+        if max_det is not None and (type(max_det) is not int or max_det < 1):
+            raise UsageError(f"max_det={max_det} is not allowed. It is at least 1: the most detections an image.")
+        self.session = Session(path, device, threads, half)
         if self.session.channels not in {1, 3}:
             raise CheckpointError(
                 f"'{path}' takes images of {self.session.channels} channels. Give a file for 3 (colour) or 1 (grey), "
                 "or prepare the images yourself for uavdet.runtime.Session."
             )
-        self.conf, self.max_det = conf, max_det
+        known = self.session.names
+        if classes is not None and not (isinstance(classes, Collection) and set(classes) <= known.keys()):
+            raise UsageError(
+                f"classes={classes} is not allowed. It is a list of class ids: {', '.join(map(str, known))}."
+            )
+        self.conf, self.max_det, self.classes = conf, max_det, classes
+        self._input = InputBuffer(self.session.network.images)
+        self._lock = threading.Lock()
 
     def __call__(self, image: np.ndarray) -> Detections:
         """Detect objects in one image, (H, W, 3) uint8 BGR or (H, W) grey."""
         return self.detect([image])[0]
 
     def detect(self, images: Sequence[np.ndarray]) -> list[Detections]:
-        """Detect objects in several images, whose sizes may differ; no image gives no result."""
-        if not len(images):
-            return []
-        rows = self.session.run(stretch_images(images, self.session.imgsz, self.session.channels))
+        """Detect objects in several images, whose sizes may differ; no image gives no result.
+
+        Raises:
+            CheckpointError: The network gave NaN or infinity.
+            DataError: An image has another shape or type, or is given in the place of several.
+        """
+        if isinstance(images, np.ndarray) and images.ndim != 4:
+            raise DataError(f"The images are one array of {images.shape}. Give a list of images, or call the detector.")
+        size = self.session.largest_batch or len(images)
+        with self._lock:
+            return [
+                found
+                for start in range(0, len(images), size or 1)
+                for found in self._detect_part(images[start : start + size])
+            ]
+
+    def warm_up(self, runs: int = 3) -> None:
+        """Run black images, so that the first real one does not wait; see `Session.warm_up`."""
+        self.session.warm_up(runs)
+
+    def _detect_part(self, images: Sequence[np.ndarray]) -> list[Detections]:
+        """Detect in as many images as one run takes, or fewer."""
+        batch = self._input.fill(images, self.session.batch or len(images))
         return [
-            decode_rows(found, image.shape[:2], self.session.names, self.conf, self.max_det)
-            for found, image in zip(rows, images, strict=True)
+            decode_rows(rows, image.shape[:2], self.session.names, self.conf, self.max_det, self.classes)
+            for rows, image in zip(self.session.run(batch), images, strict=False)
         ]

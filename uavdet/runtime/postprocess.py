@@ -14,7 +14,7 @@ def decode_rows(
     size: tuple[int, int],
     names: dict[int, str],
     conf: float = 0.25,
-    max_det: int = 300,
+    max_det: int | None = None,
     classes: Collection[int] | None = None,
 ) -> Detections:
     """Turn the rows of one image into detections; boxes outside the image are dropped.
@@ -24,7 +24,7 @@ def decode_rows(
         size: (height, width) of the original image in pixels.
         names: Class id to class name.
         conf: Lowest score.
-        max_det: Most detections.
+        max_det: Most detections, or None for all.
         classes: Class ids to keep, or None for all.
     """
     keep = rows[:, 4] > conf

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import ast
-import json
-import os
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from uavdet.errors import CheckpointError, MissingDependencyError, UsageError, one_line
-
-_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+from uavdet.errors import CheckpointError, UsageError, one_line
+from uavdet.export.layouts import decode_outputs
+from uavdet.runtime.files import check_threads, processors
+from uavdet.runtime.opening import check_finite, open_network
+from uavdet.runtime.providers import PROVIDERS, TENSORRT_BATCH
 
 
 class Session:
@@ -20,99 +18,116 @@ class Session:
 
     Args:
         path: The `.onnx` file.
-        device: 'cpu' (in any case), or 'cuda' / a GPU's number.
+        device: 'cpu', 'cuda' (or a GPU's number), 'tensorrt' or 'openvino', with a part such as 'cuda:1' or
+            'openvino:gpu'; by default the first of TensorRT, CUDA, OpenVINO and the CPU that works here.
         threads: CPU threads; by default one for each processor.
+        half: Compute a single-precision file in half precision: fp16 in TensorRT and on OpenVINO's GPU, bf16 on a CPU
+            with OpenVINO. By default TensorRT does, as the boards that it is for are made for it.
 
     Attributes:
+        path: The file.
+        network: What the file says of itself.
         names: Class id to class name.
         imgsz: (height, width) of the input in pixels.
-        channels: Channels of the input: 3 (RGB) or 1 (grey) as a rule.
+        channels: Channels of the input: 3 (colour) or 1 (grey) as a rule.
         stride: What the sides are multiples of.
         batch: Images a run, or None where the batch size is open.
-        metadata: Everything that the file says of itself.
+        metadata: Everything that the file says of itself, by key.
+        device: What it runs on, such as 'cpu' or 'cuda:1'.
+        provider: ONNX Runtime's name for that, such as 'CPUExecutionProvider'.
+        half: Whether it computes in half precision for the sake of `half` or of the device.
+        skipped: What was tried before and why it does not work, one line each.
+        largest_batch: Most images a run, or None for any number: TensorRT's engines are built for a range of batch
+            sizes, where the file leaves them open.
 
     Raises:
-        CheckpointError: The file is missing, damaged or not written by `uavdet export`.
-        UsageError: The device is not available.
+        CheckpointError: The file is missing, damaged, for a newer ONNX Runtime or not written by `uavdet export`, or it
+            gives NaN on this device.
+        MissingDependencyError: ONNX Runtime is not installed.
+        UsageError: The device is not available, or the number of threads is not allowed.
     """
 
-    def __init__(self, path: str | Path, device: str | int | None = None, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        device: str | int | None = None,
+        threads: int | None = None,
+        half: bool | None = None,
+    ) -> None:
+        check_threads(threads)
         self.path = Path(path).expanduser()
-        self._session = open_session(self.path, device, threads)
-        raw = self._session.get_modelmeta().custom_metadata_map
-        if "names" not in raw or "imgsz" not in raw:
-            raise CheckpointError(
-                f"'{self.path}' does not say its classes and input size. Give a file that uavdet export wrote."
-            )
-        self.metadata: dict[str, Any] = {key: parse_metadata(value) for key, value in raw.items()}
-        self.names = {int(key): str(name) for key, name in self.metadata["names"].items()}
-        height, width = self.metadata["imgsz"]
-        self.imgsz = (int(height), int(width))
-        self.stride = int(self.metadata.get("stride", 32))
-        self._input = self._session.get_inputs()[0]
-        self.channels = self._input.shape[1] if isinstance(self._input.shape[1], int) else 3
-        self.batch = self._input.shape[0] if isinstance(self._input.shape[0], int) else None
-        self.provider = self._session.get_providers()[0]
+        self._opened = open_network(self.path, device, threads or processors(), half)
+        self.network = network = self._opened.network
+        self.names, self.imgsz, self.channels = network.names, network.images.imgsz, network.images.channels
+        self.stride, self.batch, self.metadata = network.stride, network.batch, network.values
+        self.device, self.half, self.skipped = str(self._opened.device), self._opened.half, self._opened.skipped
+        name = str(self._opened.device.name)
+        self.provider = PROVIDERS[name]
+        self.largest_batch = TENSORRT_BATCH if self.batch is None and name == "tensorrt" else self.batch
+        self._last_class = max(self.names)
 
     def run(self, batch: np.ndarray) -> np.ndarray:
         """Run the network.
 
         Args:
-            batch: (B, C, H, W) float32 in [0, 1], RGB or grey, at least one image. A batch larger or smaller than the
-                file's fixed one is split or filled up.
+            batch: Images as the file takes them, at least one: (B, C, H, W) float32 in [0, 1], RGB or grey; or, of a
+                file for uint8, (B, H, W, C), BGR or grey. More or fewer than the file's fixed batch are split or
+                filled up.
 
         Returns:
-            (B, K, 6) float32: cx, cy, w, h normalised, score, class.
+            (B, K, 6) float32: cx, cy, w, h normalised, score, class, whatever layout the file gives.
+
+        Raises:
+            CheckpointError: The network gave NaN, infinity or a class that has no name.
+            UsageError: The batch has another shape or type.
         """
-        if self.batch is None or len(batch) == self.batch:
-            return self._session.run(None, {self._input.name: batch})[0]
-        rows = []
-        for start in range(0, len(batch), self.batch):
-            part = batch[start : start + self.batch]
-            missing = self.batch - len(part)
-            filled = np.concatenate([part, np.zeros((missing, *part.shape[1:]), part.dtype)]) if missing else part
-            rows.append(self._session.run(None, {self._input.name: filled})[0][: len(part)])
-        return np.concatenate(rows)
+        self._check(batch)
+        size = self.largest_batch or len(batch)
+        return np.concatenate([self._run_part(batch[start : start + size]) for start in range(0, len(batch), size)])
 
+    def infer(self, batch: np.ndarray) -> list[np.ndarray]:
+        """Run the network alone, on a batch of the file's size, and return its outputs as they are, unchecked."""
+        return self._opened.run(batch)
 
-def open_session(path: Path, device: str | int | None, threads: int | None) -> Any:
-    """Return ONNX Runtime's session for a file; see `Session` for arguments and errors."""
-    try:
-        import onnxruntime
-    except ImportError:
-        raise MissingDependencyError(
-            "onnxruntime is not installed. It comes with: pip install 'uavdet[runtime]'."
-        ) from None
-    if not path.is_file() or path.stat().st_size == 0:
-        state = "is empty" if path.is_file() else "does not exist"
-        raise CheckpointError(f"'{path}' {state}. Write it with: uavdet export model=best.pt format=onnx.")
-    provider = _provider(device, onnxruntime.get_available_providers())
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads or os.cpu_count() or 1
-    options.log_severity_level = 3
-    try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=[provider])
-    except Exception as error:
-        reason = one_line(error)[:200]
-        raise CheckpointError(f"'{path}' is damaged or no ONNX file: {reason}") from error
-    if session.get_providers()[0] != provider:
-        raise UsageError(f"device={device} is not usable by ONNX Runtime here: it fell back to the CPU.")
-    return session
+    def warm_up(self, runs: int = 3) -> None:
+        """Run black images, so that the first real one does not wait for memory, kernels or an engine."""
+        images = self.network.black_images()
+        for _ in range(runs):
+            self.run(images)
 
+    def _check(self, batch: np.ndarray) -> None:
+        images, is_array = self.network.images, isinstance(batch, np.ndarray)
+        if is_array and batch.size and batch.dtype == images.dtype and batch.shape == images.shape(len(batch)):
+            return
+        given = f"{batch.dtype} {batch.shape}" if is_array else type(batch).__name__
+        wanted = ", ".join(map(str, images.shape(1)[1:]))
+        raise UsageError(
+            f"The batch is {given}; '{self.path}' takes {np.dtype(images.dtype)} (B, {wanted}), B at least 1."
+        )
 
-def _provider(device: str | int | None, available: list[str]) -> str:
-    name = "cpu" if device is None or str(device).strip().lower() in {"", "cpu"} else "cuda"
-    provider = _PROVIDERS[name]
-    if provider not in available:
-        raise UsageError(f"device={device} needs {provider}; this ONNX Runtime has {', '.join(available)}.")
-    return provider
-
-
-def parse_metadata(value: str) -> Any:
-    """Return a metadata value: JSON, else a Python literal as Ultralytics writes them, else text."""
-    for parse in (json.loads, ast.literal_eval):
+    def _run_part(self, part: np.ndarray) -> np.ndarray:
+        """Run as many images as one run takes, or fewer, and return their rows."""
+        count = len(part)
+        if self.batch and count < self.batch:
+            part = np.concatenate([part, np.zeros((self.batch - count, *part.shape[1:]), part.dtype)])
         try:
-            return parse(value)
-        except (ValueError, SyntaxError):
-            continue
-    return value
+            outputs = self.infer(np.ascontiguousarray(part))
+        except Exception as error:  # ONNX Runtime's, of which each provider has its own
+            raise CheckpointError(
+                f"'{self.path}' failed on device={self.device} with a batch of {len(part)}: {one_line(error)[:200]}"
+            ) from error
+        check_finite(self._opened, outputs)
+        network = self.network
+        rows = decode_outputs(outputs, network.output, self.imgsz, self._last_class + 1, network.rows)[:count]
+        self._check_classes(rows)
+        return rows
+
+    def _check_classes(self, rows: np.ndarray) -> None:
+        if not rows.size:
+            return
+        classes = rows[..., 5]
+        wrong = classes[(classes < 0) | (classes > self._last_class) | (classes != np.rint(classes))]
+        if wrong.size:
+            raise CheckpointError(
+                f"'{self.path}' gave class {wrong[0]:g}, but names classes 0 to {self._last_class}. Export it again."
+            )

@@ -37,9 +37,9 @@ def draw_tracks(
         colour = class_colour(int(category))
         cv2.rectangle(canvas, (left, top), (right, bottom), colour, 1, cv2.LINE_AA)
         if identities[index]:
-            _write(canvas, str(int(identities[index])), (left, top - 3), colour, 0.35)
+            write_text(canvas, str(int(identities[index])), (left, top - 3), colour, 0.35)
     for row, category in enumerate(sorted(names)):
-        _write(canvas, names[category], (8, 18 + 18 * row), class_colour(category), 0.5)
+        write_text(canvas, names[category], (8, 18 + 18 * row), class_colour(category), 0.5)
     return canvas
 
 
@@ -55,7 +55,9 @@ def fit_canvas(canvas: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return fitted
 
 
-def _write(canvas: np.ndarray, text: str, origin: tuple[int, int], colour: tuple[int, int, int], size: float) -> None:
+def write_text(
+    canvas: np.ndarray, text: str, origin: tuple[int, int], colour: tuple[int, int, int], size: float
+) -> None:
     """Write text with a dark outline, readable on any ground.
 
     The outline is the text itself, moved by a pixel: a thicker stroke is wider in OpenCV 5 and would not lie beneath.

@@ -13,7 +13,8 @@ from typing import Any, get_args
 
 import torch
 
-from uavdet.engine.checkpoint import versions, write_atomically
+from uavdet.engine.atomic import write_atomically
+from uavdet.engine.checkpoint import versions
 from uavdet.errors import CheckpointError
 from uavdet.methods.spectral_enhancement.foreground import Mask
 from uavdet.methods.spectral_enhancement.smoothing import BackgroundSmoothing
