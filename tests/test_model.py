@@ -247,7 +247,7 @@ def test_files_without_metadata_still_run(model, frames, tmp_path):
     onnx.save(graph, str(path))
     foreign = UAVDet(path)
     assert foreign.names == {}
-    assert foreign._own_size() == 64, "the graph itself fixes the size"
+    assert foreign.own_size() == 64, "the graph itself fixes the size"
     assert len(foreign(frames[0], verbose=False)) == 1
 
 

@@ -115,6 +115,13 @@ def test_merged_branches_are_one():
         torch.testing.assert_close(seen, (level + eps).detach(), rtol=1e-5, atol=1e-6)
 
 
+def test_a_step_of_no_length_is_none():
+    model, batch = network(), batch_of()
+    method = mount(model, smoothing=False, rho=0)
+    given = changed_maps(method, model, batch)
+    assert all(torch.equal(seen, level) for seen, level in zip(given, method._features.head_inputs, strict=True))
+
+
 def test_each_half_alone():
     model, batch = network(), batch_of()
     smoothing, perturbation = mount(model, perturbation=False), mount(model, smoothing=False)

@@ -18,7 +18,6 @@ def options(tiny_data, settings, model="rtdetr-n.yaml", **extra):
 
 REFUSED = [
     ({"rho": "-1"}, r"set\.rho=-1 is not allowed"),
-    ({"rho": "0"}, r"set\.rho=0 is not allowed"),
     ({"rho": "nan"}, r"set\.rho=nan is not allowed"),
     ({"rho": "inf"}, r"set\.rho=inf is not allowed"),
     ({"rhoo": "1"}, r"Unknown key 'set\.rhoo'. Did you mean 'set\.rho'"),

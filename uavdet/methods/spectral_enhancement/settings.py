@@ -60,9 +60,9 @@ class SETArgs(MethodArgs):
     )
     rho: float = Field(
         1.0,
-        gt=0,
+        ge=0,
         allow_inf_nan=False,
-        description="length of each branch's step (Eq. 6), for a batch of 2; the paper's, which tried 0.01 to 5",
+        description="length of each branch's step (Eq. 6), for a batch of 2; the paper's, which tried 0 to 5",
     )
     norm: Norm = Field(
         "image", description="what a step's length is taken over (Eq. 6): each image, or the batch as in the code"
