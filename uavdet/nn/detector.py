@@ -184,6 +184,10 @@ class StockRTDETR(HookedLoss, RTDETRDetectionModel):
         """Return the head's outputs, denoising queries included."""
         return self.predict(batch["img"], batch=targets_from_batch(batch))
 
+    def auxiliary_scale(self, batch: Batch) -> float:
+        """Return 1: Ultralytics normalises each rank's loss by its own objects, and the trainer adds up the ranks."""
+        return 1.0
+
     def init_criterion(self) -> RegionRTDETRLoss:
         """Return Ultralytics' criterion, with ignored regions."""
         return RegionRTDETRLoss(nc=self.nc, use_vfl=True)

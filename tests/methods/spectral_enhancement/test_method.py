@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from tests.methods.detr_pairs import with_region
+from tests.methods.detr_pairs import freeze_statistics, with_region
 from tests.methods.spectral_enhancement.mounted import batch_of, mount, network, numbers, step
 from uavdet.errors import UsageError
 from uavdet.losses.ignore import ignored_cells, regions_of_batch
@@ -76,6 +76,18 @@ def test_the_total_is_the_plain_loss_and_the_weighted_auxiliary_loss():
         assert items[name].item() == value.item(), name
     added = sum(items[name].item() for name in COLUMNS["so-detr-n-set.yaml"])
     assert own.item() - totals[0][0].sum().item() == pytest.approx(added, rel=1e-4)
+
+
+@pytest.mark.parametrize("name", list(COLUMNS))
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_lambda_is_the_same_on_any_number_of_processes(name, ranks, monkeypatch):
+    """At lambda 0.5 on unchanged maps the auxiliary loss is half the model's own, whatever the ranks do to that."""
+    monkeypatch.setattr("uavdet.nn.detector.gradient_scale", lambda: ranks)
+    model, batch = freeze_statistics(network(name)), batch_of()
+    model.model[-1].num_denoising = 0
+    own = model(batch)[0].sum().item()
+    mount(model, weight="0.5", smoothing=False, rho=0)
+    assert model(batch)[0].sum().item() == pytest.approx(1.5 * own, rel=1e-4)
 
 
 # Eq. 9 ----------------------------------------------------------------------------------------------------------------
@@ -302,9 +314,10 @@ def test_the_blocks_have_the_number_of_parameters_of_the_paper_s_design():
     assert sum(p.numel() for p in method._blocks.parameters()) == 1_934_272
 
 
-def test_a_frozen_neck_is_refused_in_the_first_step():
+@pytest.mark.parametrize("start", [0, 1])
+def test_a_frozen_neck_is_refused_in_the_first_step(start):
     model, batch = network(), batch_of()
-    method = mount(model, smoothing=False)
+    method = mount(model, start_epoch=start, epochs=2)
     for row in list(model.model)[:-1]:
         row.requires_grad_(False)
     with pytest.raises(UsageError, match=r"set\.perturbation=True has no gradient"):

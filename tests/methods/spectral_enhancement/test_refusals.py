@@ -34,12 +34,13 @@ REFUSED = [
     ({"gamma": "-0.1"}, r"set\.gamma=-0\.1 is not allowed"),
     ({"start_epoch": "-1"}, r"set\.start_epoch=-1 is not allowed"),
     ({"start_epoch": "3"}, r"set\.start_epoch=3 is not below epochs=3"),
+    ({"start_epoch": "2", "weight": "1:constant:0:2"}, r"set\.start_epoch=2 is not below the end of set\.weight=1:"),
     ({"smoothing": "False", "perturbation": "False"}, "leave nothing of set"),
     ({"smoothing": "False", "kernel": "3"}, r"set\.kernel=3 has no effect with set\.smoothing=False"),
-    ({"smoothing": "False", "mask": "overlap"}, r"set\.mask=overlap has no effect with set\.smoothing=False"),
-    ({"smoothing": "False", "reduction": "4"}, r"set\.reduction=4 has no effect"),
+    ({"smoothing": "False", "mask": "nearest"}, r"set\.mask=nearest has no effect with set\.smoothing=False"),
+    ({"smoothing": "False", "reduction": "8"}, r"set\.reduction=8 has no effect"),
     ({"smoothing": "False", "final_relu": "True"}, r"set\.final_relu=True has no effect"),
-    ({"perturbation": "False", "rho": "1"}, r"set\.rho=1\.0 has no effect with set\.perturbation=False"),
+    ({"perturbation": "False", "rho": "2"}, r"set\.rho=2\.0 has no effect with set\.perturbation=False"),
     ({"perturbation": "False", "norm": "batch"}, r"set\.norm=batch has no effect"),
     ({"perturbation": "False", "branches": "merged"}, r"set\.branches=merged has no effect"),
     ({"perturbation": "False", "terms": "all"}, r"set\.terms=all has no effect"),
@@ -53,6 +54,16 @@ def test_settings_are_refused(tiny_data, settings, message):
     with pytest.raises(UsageError, match=message) as caught:
         plan_training(options(tiny_data, settings))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("settings", [{}, {"smoothing": "False"}, {"perturbation": "False"}])
+@pytest.mark.parametrize("model", ["so-detr-n-set.yaml", "rtdetr-resnet50.yaml", "yolo11n.yaml"])
+def test_the_recipe_is_for_every_model_and_each_half(tiny_data, model, settings):
+    given = options(tiny_data, settings, model, recipe="set")
+    del given["queries"], given["methods"]
+    (method,) = plan_training(given).methods
+    half = {key: False for key in settings}
+    assert method.args == SpectralEnhancement.Args(**half)
 
 
 @pytest.mark.parametrize(("key", "value"), [("terms", "all"), ("aux_denoising", "True")])

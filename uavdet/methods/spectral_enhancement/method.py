@@ -116,6 +116,8 @@ class SpectralEnhancement(TrainingMethod):
         terms: Mapping[str, Tensor] = model.loss_terms  # type: ignore[assignment]
         zero = torch.stack([term.float() for term in terms.values()]).sum() * 0.0
         losses = dict.fromkeys((*columns, *size), zero)
+        if self.args.perturbation:
+            _refuse_frozen(self._features.head_inputs)
         if self.weight and (self.args.smoothing or self.perturbing):
             auxiliary = self._auxiliary_losses(model, batch)
             losses |= {name: self.weight * loss for name, loss in zip(columns, auxiliary.values(), strict=True)}
@@ -153,11 +155,6 @@ class SpectralEnhancement(TrainingMethod):
 
     def _perturbation(self, model: nn.Module, maps: list[Tensor]) -> list[Tensor]:
         """Return the perturbation of each level, at the features of the main pass, unsmoothed as in the code."""
-        if not all(level.requires_grad for level in maps):
-            raise UsageError(
-                "set.perturbation=True has no gradient to follow: all rows before a level of the head are frozen. "
-                "Freeze fewer rows, or give set.perturbation=False."
-            )
         branches = list(branch_losses(model, model.loss_terms, self.args.terms).values())  # type: ignore[arg-type]
         if self.args.branches == "merged":
             branches = [torch.stack(branches).sum()]
@@ -173,6 +170,15 @@ class SpectralEnhancement(TrainingMethod):
         if self._blocks is not None:
             blocks: Any = {int(place): block for place, block in self._blocks.items()}
             save_blocks(self._trainer.wdir / FILE_NAME, blocks, self.args.mask)
+
+
+def _refuse_frozen(maps: list[Tensor]) -> None:
+    """Refuse levels without a gradient in the first step, and not only when the perturbation begins."""
+    if not all(level.requires_grad for level in maps):
+        raise UsageError(
+            "set.perturbation=True has no gradient to follow: all rows before a level of the head are frozen. "
+            "Freeze fewer rows, or give set.perturbation=False."
+        )
 
 
 def mean_square(maps: list[Tensor]) -> Tensor:

@@ -80,7 +80,9 @@ class SETArgs(MethodArgs):
         Schedule(0.0), description="weight of the features' mean square (Eq. 5), averaged over the levels; none in code"
     )
     start_epoch: int | None = Field(
-        None, ge=0, description="first epoch of the perturbation, from 0; if unset, the first after the warm-up"
+        None,
+        ge=0,
+        description="first epoch of the perturbation, from 0 (the code's); if unset, the first after the warm-up",
     )
     mask: Mask = Field(
         "overlap", description="which cells are foreground (Eq. 1): all that a box reaches into, or nearest as in code"
@@ -114,10 +116,17 @@ def check_settings(args: SETArgs, plan: TrainingPlan) -> None:
             f"set.start_epoch={args.start_epoch} is not below epochs={epochs}: the perturbation would never act. "
             "Give an earlier start, more epochs, or set.perturbation=False."
         )
+    end = args.weight.end
+    if args.start_epoch is not None and end is not None and args.start_epoch >= end:
+        raise UsageError(
+            f"set.start_epoch={args.start_epoch} is not below the end of set.weight={args.weight}: the perturbation "
+            "would never act. Give an earlier start, a later end, or set.perturbation=False."
+        )
 
 
 def _refuse_idle(args: SETArgs, names: tuple[str, ...], used: bool, where: str) -> None:
-    """Refuse settings that were given where they do nothing."""
-    given = sorted(args.model_fields_set & set(names), key=names.index)
+    """Refuse settings that do nothing; the default may be given anywhere, as the recipe does for every model."""
+    fields = SETArgs.model_fields
+    given = [name for name in names if getattr(args, name) != fields[name].default]
     if given and not used:
         raise UsageError(f"set.{given[0]}={getattr(args, given[0])} has no effect with {where}. Drop one of the two.")
