@@ -72,12 +72,22 @@ def restore_run(trainer: Any, checkpoint: Checkpoint) -> None:
     trainer.start_epoch = state["epoch"] + 1
     if trainer.start_epoch >= trainer.epochs:
         raise UsageError(f"The run has finished its {trainer.epochs} epochs: there is nothing to resume.")
+    _restore_criterion(unwrap_model(trainer.model), trainer.start_epoch)
     cut_results(trainer.csv, trainer.start_epoch)
     if trainer.start_epoch > trainer.epochs - trainer.args.close_mosaic:
         trainer._close_dataloader_mosaic()
     restore_random_state(state["random"])
     refill_mosaic_pool(trainer.train_loader, state["mosaic_pool"])
     LOGGER.info(f"Resuming {trainer.save_dir} at epoch {trainer.start_epoch + 1} of {trainer.epochs}")
+
+
+def _restore_criterion(model: Any, epochs: int) -> None:
+    """Set the weights of the two heads of an end-to-end YOLO, which shift from epoch to epoch, to `epochs` done."""
+    criterion = model.init_criterion()
+    if hasattr(criterion, "update"):
+        criterion.updates = epochs - 1
+        criterion.update()
+        model.criterion = criterion
 
 
 def cut_results(file: Path, epochs: int) -> None:

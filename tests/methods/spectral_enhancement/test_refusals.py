@@ -62,7 +62,7 @@ def test_the_recipe_is_for_every_model_and_each_half(tiny_data, model, settings)
     given = options(tiny_data, settings, model, recipe="set")
     del given["queries"], given["methods"]
     (method,) = plan_training(given).methods
-    half = {key: False for key in settings}
+    half = dict.fromkeys(settings, False)
     assert method.args == SpectralEnhancement.Args(**half)
 
 

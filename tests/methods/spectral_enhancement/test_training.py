@@ -2,6 +2,7 @@
 
 import csv
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -83,6 +84,18 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(options, whole):
         [{k: v for k, v in row.items() if k != "time"} for row in rows_of(r.save_dir)] for r in (whole, resumed)
     ]
     assert timeless[0] == timeless[1]
+
+
+def test_a_killed_run_of_two_heads_goes_on_with_their_weights(options):
+    """The criterion of YOLO26 shifts its weight from one head to the other, from 0.8 to 0.1, epoch by epoch."""
+    settings = {**options, "model": "yolo26n.yaml", "epochs": 3, "set.start_epoch": 1, "name": "two_heads"}
+    del settings["queries"]
+    with pytest.raises(Interrupted):
+        train(settings, interrupt_at(1))
+    last, seen = Path(options["project"]) / "two_heads" / "weights" / "last.pt", {}
+    note = {"on_train_batch_end": [lambda trainer: seen.update({trainer.epoch: trainer.model.criterion.o2m})]}
+    train({"resume": str(last)}, note)
+    assert seen == pytest.approx({1: 0.45, 2: 0.1})
 
 
 def test_beside_a_distillation_with_accumulation_in_bfloat16(options, tmp_path):
