@@ -98,7 +98,8 @@ def _awaits_value(word: str, following: str) -> bool:
 
 def _runner(mode: str, options: Mapping[str, Any]) -> Callable[[dict[str, Any]], int]:
     """Return what runs a mode; an exported file is predicted with where PyTorch need not be installed."""
-    is_exported = mode == "predict" and str(options.get("model") or "").endswith(".onnx")
+    given = str(options.get("model") or "").rstrip("/")
+    is_exported = mode == "predict" and given.endswith((".onnx", "_openvino_model"))
     module, _, function = (_EXPORTED_PREDICT if is_exported else _RUNNERS[mode]).partition(":")
     return getattr(importlib.import_module(module), function)
 

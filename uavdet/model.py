@@ -308,7 +308,7 @@ class UAVDet:
         chosen.check(given)
         check_combination(chosen, options)
         check_quantization(chosen, options)
-        calls.check_dataset(options["data"], self.names)
+        calls.check_dataset(options["data"] if options["parity"] else None, self.names)
         out = calls.export_file(options["out"], self._default_out(chosen.ending), chosen, self.source)
         module: Any = self._model_for(options)
         settled = network_options(options, chosen.half_name)

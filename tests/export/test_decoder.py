@@ -55,7 +55,8 @@ def test_sampling_is_that_of_ultralytics(batch):
     tokens = torch.cat([level.flatten(2).transpose(1, 2) for level in maps], 1)
     with torch.no_grad():
         expected = attention(query, boxes.unsqueeze(2), tokens, [[6, 8], [3, 4]])
-        torch.testing.assert_close(SampledAttention(attention)(query, boxes, maps), expected, atol=1e-4, rtol=1e-4)
+        found = SampledAttention(attention, [nn.Identity()] * 2)(query, boxes, maps)
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("size", [(64, 96), (128, 64)])
@@ -65,6 +66,20 @@ def test_the_network_detects_what_the_model_does(size, batch):
     with torch.no_grad():
         rows = exported_network(model, NetworkOptions(imgsz=size))(images)
     assert_same_detections(rows.numpy(), detect(model, images))
+
+
+@pytest.mark.parametrize("towards", [-1.0, 1.0])
+def test_tokens_outside_the_image_are_chosen_where_the_model_does(towards):
+    size = (64, 448)  # so wide that anchors in the first and the last column lie outside
+    model, images = make_model("so-detr-n", queries=150), torch.rand(2, 3, *size)
+    head = model.model[-1]
+    with torch.no_grad():
+        outside = head.enc_output(torch.zeros(1, head.hidden_dim))
+        head.enc_score_head.weight.copy_(towards * outside.expand(head.nc, -1))
+        rows = exported_network(model, NetworkOptions(imgsz=size))(images)
+    expected = detect(model, images)
+    assert not head.valid_mask.all()
+    assert_same_detections(rows.numpy(), expected)
 
 
 def test_learned_queries_are_part_of_the_network():

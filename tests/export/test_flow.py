@@ -8,7 +8,7 @@ import pytest
 
 from uavdet import UAVDet
 from uavdet.cli import main
-from uavdet.errors import ExportError, UsageError
+from uavdet.errors import ConfigError, ExportError, UAVDetError, UsageError
 from uavdet.export import parity
 from uavdet.export.flow import export_proven, read_report, report_file
 from uavdet.export.network import NetworkOptions
@@ -61,7 +61,7 @@ def test_a_file_that_agrees_gets_its_name_and_a_report(judge, tmp_path):
     assert read_report(out) == {"file": str(out), "passed": True}
     ((name, options),) = judge["seen"]
     assert name != "x.onnx", "compared under another name"
-    assert options == {"precision": "fp16", "data": "d.yaml", "output": "raw", "max_det": 300}
+    assert options == {"precision": "fp16", "data": "d.yaml", "output": "raw", "max_det": 300, "images": 16}
 
 
 def test_a_file_that_differs_is_rejected(judge, tmp_path):
@@ -110,6 +110,22 @@ def test_an_export_does_not_replace_its_model(name, tmp_path, monkeypatch):
     with pytest.raises(UsageError, match="is the model itself, whose weights would be lost"):
         UAVDet("m.safetensors").export(format="safetensors", half=True, **({"out": name} if name else {}))
     assert Path("m.safetensors").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"out": "/proc/x.onnx"}, UsageError, "out=/proc/x.onnx cannot be written: /proc: "),
+        ({"out": "/proc/deep/x.onnx"}, UsageError, "cannot be written: /proc: "),
+        ({"data": "gone.yaml"}, ConfigError, "'gone.yaml' was not found"),
+        ({"data": "visdrone.yaml"}, UAVDetError, "visdrone"),
+    ],
+)
+def test_what_cannot_end_well_is_refused_before_anything_is_written(options, error, message, tmp_path, monkeypatch):
+    monkeypatch.setattr("uavdet.model.export_proven", lambda *given, **more: pytest.fail("too late"))
+    with pytest.raises(error, match=message):
+        UAVDet().export(**{"out": str(tmp_path / "x.onnx"), **options})
+    assert not list(tmp_path.iterdir())
 
 
 def test_formats_without_a_gate_are_not_compared(judge, tmp_path):

@@ -2,6 +2,7 @@
 
 import copy
 import json
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -14,12 +15,22 @@ from uavdet.errors import DataError, UsageError
 from uavdet.export import parity
 from uavdet.export.network import NetworkOptions
 from uavdet.export.onnx import write_onnx
+from uavdet.export.operators import REFUSED_OPERATORS, operators
 from uavdet.export.parity import check_parity
+from uavdet.export.parity_report import Precisions
 from uavdet.export.torchscript import write_torchscript
 
+from .networks import assert_same_detections, detect, run_onnx
 from .planting import faults
 
 SIZE = 160
+NOT_SLIMMED = {
+    *(
+        f"{name}.yaml"
+        for name in ("rtdetr-r18", "so-detr-r18", "so-detr-r18-thumb2", "so-detr-r18-thumb4", "rtdetr-resnet50")
+    )
+}
+"""Models whose graphs others have in parts; slimming is half of the time of a test."""
 
 
 @pytest.fixture(scope="module")
@@ -79,11 +90,17 @@ def test_a_dataset_of_other_classes_is_refused(demo, good, tiny_data):
         check(demo, good, data=str(tiny_data))
 
 
-@pytest.mark.parametrize("name", sorted(list_assets("cfg/models")))
+@pytest.mark.parametrize("name", [*sorted(list_assets("cfg/models")), "rtdetr-resnet50.yaml"])
 def test_good_exports_of_every_model_pass(name, tmp_path):
     module = faults.random_model(name)
     stride = int(module.stride.max())
-    write_onnx(module, tmp_path / "x.onnx", NetworkOptions(imgsz=(2 * stride, 3 * stride)), {})
+    size = (2 * stride, 3 * stride)
+    write_onnx(module, tmp_path / "x.onnx", NetworkOptions(imgsz=size, simplify=name not in NOT_SLIMMED), {})
+    graph = onnx.load(str(tmp_path / "x.onnx"), load_external_data=False)
+    assert not operators(graph) & set(REFUSED_OPERATORS)
+    assert graph.opset_import[0].version == 17
+    image = np.random.default_rng(0).random((1, 3, *size), dtype=np.float32)
+    assert_same_detections(run_onnx(tmp_path / "x.onnx", image)[0], detect(module, image), share=0.9)
     report = check(module, tmp_path / "x.onnx", images=1)
     assert report.passed, report.reason
     assert report.figures.rows > 0
@@ -101,7 +118,7 @@ def test_good_exports_of_every_model_pass(name, tmp_path):
     ],
 )
 def test_every_layout_input_and_batch(demo, options, batches, tmp_path):
-    write_onnx(demo, tmp_path / "x.onnx", NetworkOptions(imgsz=(SIZE, SIZE + 32), **options), {})
+    write_onnx(demo, tmp_path / "x.onnx", NetworkOptions(imgsz=(SIZE, SIZE + 32), simplify=False, **options), {})
     report = check(demo, tmp_path / "x.onnx", images=4, output=options.get("output", "detections"))
     assert report.passed, report.reason
     assert (report.images, report.batches) == (4, batches)
@@ -155,7 +172,7 @@ def test_swapped_raw_outputs_are_caught(demo, no_search, tmp_path):
         del graph.graph.output[:]
         graph.graph.output.extend(reversed(outputs))
 
-    write_onnx(demo, tmp_path / "x.onnx", NetworkOptions(imgsz=(SIZE, SIZE), output="raw"), {})
+    write_onnx(demo, tmp_path / "x.onnx", NetworkOptions(imgsz=(SIZE, SIZE), output="raw", simplify=False), {})
     assert not check(demo, faults.plant(tmp_path / "x.onnx", tmp_path / "y.onnx", swap), output="raw").passed
 
 
@@ -168,7 +185,7 @@ def test_preparation_by_the_runtime_is_compared_too(demo, good, order, no_search
 
 @pytest.mark.parametrize("rows", [1, 299])
 def test_missing_rows_are_caught(demo, rows, no_search, tmp_path):
-    write_onnx(demo, tmp_path / "x.onnx", NetworkOptions(imgsz=(64, 64), max_det=rows), {})
+    write_onnx(demo, tmp_path / "x.onnx", NetworkOptions(imgsz=(64, 64), max_det=rows, simplify=False), {})
     report = check(demo, tmp_path / "x.onnx", max_det=300)
     assert f"gives {rows} detections of " in report.reason
     assert report.reason.endswith("not 300")
@@ -188,6 +205,17 @@ def test_other_class_names_in_the_file_are_caught(demo, good, no_search, tmp_pat
 
     report = check(demo, faults.plant(good, tmp_path / "x.onnx", rename))
     assert "names other classes than the checkpoint" in report.reason
+
+
+@pytest.mark.parametrize(
+    ("ap", "told"), [(0.25, ", AP 25.00 after 25.00."), (float("nan"), "worst score difference 0.0e+00.")]
+)
+def test_ap_is_told_where_there_is_an_object(demo, good, ap, told):
+    report = check(demo, good, images=1)
+    report = replace(report, figures=replace(report.figures, worst_score_difference=0.0), ap=Precisions(ap, ap))
+    assert report.passed
+    assert report.summary().endswith(told)
+    assert json.loads(json.dumps(report.as_dict(), allow_nan=False))["ap"]["exported"] == (None if ap != ap else ap)
 
 
 def test_ap_that_falls_is_told(demo, good, no_search, tmp_path):

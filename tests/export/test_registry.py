@@ -43,11 +43,29 @@ def test_a_missing_package_is_named_with_its_extra():
         entry.load_exporter()
 
 
-def test_deepstream_takes_no_uint8():
-    check_combination({"output": "deepstream", "input": "float"})
-    check_combination({"output": "raw", "input": "uint8"})
-    with pytest.raises(UsageError, match="does not go with output=deepstream"):
-        check_combination({"output": "deepstream", "input": "uint8"})
+USUAL = {"output": "detections", "input": "float", "data": None, "parity": True, "int8": False}
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "message"),
+    [
+        ("onnx", {}, None),
+        ("onnx", {"output": "deepstream"}, None),
+        ("onnx", {"output": "raw", "input": "uint8"}, None),
+        ("onnx", {"output": "deepstream", "input": "uint8"}, "input=uint8 does not go with output=deepstream"),
+        ("onnx", {"data": "d.yaml"}, None),
+        ("onnx", {"parity": False}, None),
+        ("onnx", {"data": "d.yaml", "parity": False}, "'data' has no effect with parity=False"),
+        ("onnx", {"data": "d.yaml", "parity": False, "int8": True}, None),
+        ("jetson", {"data": "d.yaml", "parity": False}, None),
+    ],
+)
+def test_values_that_do_not_go_together_are_refused(name, given, message):
+    if message is None:
+        return check_combination(FORMATS[name], {**USUAL, **given})
+    with pytest.raises(UsageError, match=message):
+        check_combination(FORMATS[name], {**USUAL, **given})
+    return None
 
 
 def test_the_table_imports_nothing_heavy():

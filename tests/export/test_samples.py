@@ -8,7 +8,7 @@ import pytest
 
 from tests.realdata import REAL_DATA
 from uavdet.errors import DataError
-from uavdet.export.samples import read_samples
+from uavdet.export.samples import _render, read_samples
 
 NAMES = {0: "Car", 1: "pedestrian"}
 
@@ -19,10 +19,12 @@ def test_no_image_is_refused():
 
 
 def test_scenes_are_thermal_and_colour_and_the_same_every_time():
-    first, again = (read_samples(NAMES, (64, 96), count=4) for _ in range(2))
+    first = read_samples(NAMES, (192, 64), count=4)
+    _render.cache_clear()
+    again = read_samples(NAMES, (192, 64), count=4)
     assert [name.split()[0] for name in first.images] == ["thermal", "colour"] * 2
     for name, image in first.images.items():
-        assert image.shape == (64, 120, 3)
+        assert image.shape == (192, 200, 3)  # 160 pixels at least, and a quarter more in width
         np.testing.assert_array_equal(image, again.images[name])
         grey = (image == image[..., :1]).all()
         assert grey == name.startswith("thermal")

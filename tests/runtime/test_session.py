@@ -119,12 +119,12 @@ def test_other_batches_are_refused(batch, tmp_path):
         {"max_det": 2.5},
         {"classes": 3},
         {"classes": "0"},
-        {"classes": [0, 2]},
+        {"classes": {"0"}},
         *({"threads": given} for given in (0, -1, 1.5, True, 5000)),
     ],
 )
 def test_settings_that_mean_nothing_are_refused(settings, tmp_path):
-    with pytest.raises(UsageError, match="is not allowed"):
+    with pytest.raises(UsageError, match=r"is not allowed|classes=0 is no class of .*x.onnx, which has 0 to 1"):
         Detector(write_network(tmp_path / "x.onnx"), **settings)
 
 

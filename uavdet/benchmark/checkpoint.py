@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import numpy as np
 
@@ -27,7 +28,13 @@ class CheckpointSubject:
         imgsz = settings.imgsz or self._model.own_size()
         half = half_where_it_works({"half": settings.half, "device": device})
         self._size = (imgsz[0], imgsz[1]) if isinstance(imgsz, list) else (imgsz, imgsz)
-        self._options = {"imgsz": imgsz, "device": device, "half": half, "batch": batch, "verbose": False}
+        self._options: dict[str, Any] = {
+            "imgsz": imgsz,
+            "device": device,
+            "half": half,
+            "batch": batch,
+            "verbose": False,
+        }
         self._images = [np.load(settings.image)] * batch
         place = "cpu" if runs_on_cpu(device) else device if device == "mps" else f"cuda:{device or 0}"
         self.description = Description(place, "fp16" if half else "fp32", list(self._size), batch)
@@ -35,7 +42,7 @@ class CheckpointSubject:
     def run(self) -> PassTimes:
         """Detect in one batch, and return what it took."""
         processor, start = time.process_time(), time.perf_counter()
-        results = self._model.predict(self._images, **self._options)
+        results = list(self._model.predict(self._images, **self._options))
         whole = time.perf_counter() - start
         parts = {name: ms * len(results) / 1e3 for name, ms in results[0].speed.items()}
         return PassTimes(**parts, whole=whole, processor=time.process_time() - processor)

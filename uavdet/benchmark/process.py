@@ -14,6 +14,7 @@ from uavdet import errors
 from uavdet.benchmark.settings import Description, PassTimes, SubjectSettings
 from uavdet.errors import UAVDetError
 
+_PATIENCE = 30  # seconds for a process that has closed its output to end
 _PACKAGES = Path(__file__).resolve().parents[2]
 
 
@@ -78,7 +79,7 @@ class ModelProcess:
         return answer
 
     def _last_words(self) -> str:
-        code = self._process.wait()
+        code = self._process.wait(timeout=_PATIENCE)
         reason = f"by signal {-code}" if code < 0 else f"with code {code}"
         return (
             f"The process that ran '{self._model}' was ended {reason}. All models of a benchmark are held in memory at "

@@ -12,9 +12,9 @@ from uavdet.benchmark.settings import Description, PassTimes
 
 _NAME_WIDTH = 34
 _HEADER = (
-    f"{'':{_NAME_WIDTH}} {'':12} {'':9} {'':>5} {'':>7} {'peak':>6} {'before':>7} {'network, ms':>23} {'after':>7} "
+    f"{'':{_NAME_WIDTH}} {'':14} {'':9} {'':>5} {'':>7} {'peak':>6} {'before':>7} {'network, ms':>23} {'after':>7} "
     f"{'whole, ms':>23} {'CPU':>7} {'':>6}\n"
-    f"{'model':{_NAME_WIDTH}} {'on':12} {'input':9} {'batch':>5} {'GFLOPs':>7} {'MB':>6} {'p50':>7} "
+    f"{'model':{_NAME_WIDTH}} {'on':14} {'input':9} {'batch':>5} {'GFLOPs':>7} {'MB':>6} {'p50':>7} "
     f"{'p50':>7} {'p90':>7} {'p99':>7} {'p50':>7} {'p50':>7} {'p90':>7} {'p99':>7} {'p50':>7} {'ratio':>6}"
 )
 
@@ -149,7 +149,9 @@ def figures_of(
     ratios = [
         (ours.whole / description.batch) / (theirs.whole / batch) for ours, theirs in zip(passes, others, strict=True)
     ]
-    parts = {name: Percentiles.of([getattr(each, name) for each in passes]) for name in asdict(passes[0])}
+    parts: dict[str, Any] = {
+        name: Percentiles.of([getattr(each, name) for each in passes]) for name in asdict(passes[0])
+    }
     return ModelFigures(model=model, **asdict(description), **finish, **parts, ratio=round(float(np.median(ratios)), 4))
 
 
@@ -161,7 +163,7 @@ def _row(figures: ModelFigures) -> str:
     gflops = "" if figures.gflops is None else f"{figures.gflops:.1f}"
     peak = "" if figures.peak_mb is None else f"{figures.peak_mb:.0f}"
     return (
-        f"{name:{_NAME_WIDTH}} {place:12} {f'{width}x{height}':9} {figures.batch:5} {gflops:>7} {peak:>6} "
+        f"{name:{_NAME_WIDTH}} {place:14} {f'{width}x{height}':9} {figures.batch:5} {gflops:>7} {peak:>6} "
         f"{figures.preprocess.p50:7.2f} {_percentiles(figures.inference)} {figures.postprocess.p50:7.2f} "
         f"{_percentiles(figures.whole)} {figures.processor.p50:7.1f} {figures.ratio:6.2f}"
     )

@@ -7,7 +7,7 @@ runs them: fused, in PyTorch's eager mode.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,7 +18,8 @@ from uavdet.benchmark.settings import Description, PassTimes, SubjectSettings
 from uavdet.errors import CheckpointError, UsageError
 from uavdet.export.backends import Backend, open_backend
 from uavdet.export.layouts import check_rows, decode_outputs
-from uavdet.runtime.metadata import ImageInput, our_values, read_names, refuse_settled, settled
+from uavdet.runtime.metadata import ImageInput, our_values, parse_metadata, read_names, refuse_settled, settled
+from uavdet.runtime.openvino_session import is_openvino
 from uavdet.runtime.postprocess import decode_rows
 from uavdet.runtime.preprocess import InputBuffer
 from uavdet.runtime.session import Session
@@ -27,7 +28,7 @@ CHECKPOINTS = frozenset({".pt", ".safetensors", ".yaml", ".yml"})
 """Suffixes of what PyTorch runs; anything else is an exported file or folder."""
 
 _PLACES = {".engine": "cuda"}
-"""Where files of a suffix run, where it is not the CPU; those of ONNX run in several places."""
+"""Where files of a suffix run, where it is not the CPU; what the runtime opens runs in several places."""
 
 
 class Subject(Protocol):
@@ -51,9 +52,10 @@ def open_subject(settings: SubjectSettings) -> Subject:
         UsageError: A setting does not go with it.
     """
     path = Path(settings.model).expanduser()
+    if path.suffix == ".onnx" or is_openvino(path):
+        return FileSubject(_open_session(path, settings), settings)
     if path.is_dir() or path.suffix not in {*CHECKPOINTS, ""}:
-        network = _open_onnx(path, settings) if path.suffix == ".onnx" else _open_other(path, settings)
-        return FileSubject(network, settings)
+        return FileSubject(_open_other(path, settings), settings)
     from uavdet.benchmark.checkpoint import CheckpointSubject
 
     return CheckpointSubject(settings)
@@ -98,6 +100,11 @@ class FileSubject:
                 f"batch={settings.batch} is not possible: '{settings.model}' takes {network.batch} images a run. Leave "
                 f"batch out, or export again with batch={settings.batch}."
             )
+        if network.form.channels not in {1, 3}:
+            raise CheckpointError(
+                f"'{settings.model}' takes images of {network.form.channels} channels. Give a file for 3 (colour) or 1 "
+                "(grey)."
+            )
         batch = settings.batch or network.batch or 1
         self._network, self._image = network, np.load(settings.image)
         self._images = [self._image] * batch
@@ -128,8 +135,8 @@ class FileSubject:
             decode_rows(rows, self._image.shape[:2], network.names)
 
 
-def _open_onnx(path: Path, settings: SubjectSettings) -> OpenedFile:
-    """Open an ONNX file as the runtime does, on the device that was asked for or the fastest that works."""
+def _open_session(path: Path, settings: SubjectSettings) -> OpenedFile:
+    """Open a file as the runtime does, on the device that was asked for or the fastest that works."""
     session = Session(path, settings.device, settings.threads, settings.half or None)
     network = session.network
     refuse_settled(_settled_options(settings), path, network.images.imgsz)
@@ -154,22 +161,23 @@ def _open_other(path: Path, settings: SubjectSettings) -> OpenedFile:
     if settings.half:
         raise UsageError(settled("half", True, path))
     backend = open_backend(path)
-    names = read_names(backend.metadata.get("names"))
+    metadata = _parsed(backend.metadata)
+    names = read_names(metadata.get("names"))
     if backend.size is None or not names:
         raise CheckpointError(
             f"'{path}' does not say its classes and input size. Give a file that uavdet export wrote."
         )
     refuse_settled(_settled_options(settings), path, backend.size)
-    ours = our_values(backend.metadata)
+    ours = our_values(metadata)
     return OpenedFile(
-        form=_input_form(backend, int(backend.metadata.get("channels", 3))),
+        form=_input_form(backend, int(metadata.get("channels", 3))),
         run=backend.run,
         output=str(ours.get("output", "detections")),
         names=names,
         batch=backend.batch,
         device=place,
         precision=str(ours.get("precision", "fp32")),
-        gflops=_told_gflops(backend.metadata),
+        gflops=_told_gflops(metadata),
     )
 
 
@@ -184,6 +192,11 @@ def _settled_options(settings: SubjectSettings) -> dict[str, Any]:
     return {"imgsz": settings.imgsz, "queries": settings.queries}
 
 
-def _told_gflops(metadata: Any) -> float | None:
+def _parsed(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Return metadata with values that some formats hold as text parsed."""
+    return {name: parse_metadata(value) if isinstance(value, str) else value for name, value in metadata.items()}
+
+
+def _told_gflops(metadata: Mapping[str, Any]) -> float | None:
     told = our_values(metadata).get("gflops")
     return float(told) if isinstance(told, int | float) else None

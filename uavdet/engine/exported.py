@@ -10,6 +10,7 @@ from typing import Any
 from uavdet.errors import CheckpointError, UsageError
 from uavdet.runtime.files import open_on_cpu
 from uavdet.runtime.metadata import our_values, read_names, read_sides, read_values, refuse_settled, settled
+from uavdet.runtime.openvino_session import is_openvino, read_openvino
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,7 @@ class Exported:
     """An exported detector; a file that was not written by `uavdet export` may leave parts unsaid.
 
     Attributes:
-        path: The `.onnx` file.
+        path: The `.onnx` file, or the `*_openvino_model` folder.
         names: Class id to class name; empty where the file does not say.
         imgsz: (height, width) of the input in pixels, or None where it is open and not said.
         batch: Images a run, or None where the batch size is open.
@@ -43,7 +44,7 @@ class Exported:
 
 def is_exported(path: str | Path) -> bool:
     """Return whether a path names an exported file rather than weights."""
-    return Path(path).suffix == ".onnx"
+    return Path(path).suffix == ".onnx" or is_openvino(path)
 
 
 def read_exported(path: str | Path) -> Exported:
@@ -55,6 +56,8 @@ def read_exported(path: str | Path) -> Exported:
         MissingDependencyError: ONNX Runtime is not installed.
     """
     path = Path(path)
+    if is_openvino(path):
+        return _read_folder(path)
     session = open_on_cpu(path.expanduser(), 1, optimize=False)
     values = read_values(session.get_modelmeta().custom_metadata_map)
     given, output = session.get_inputs()[0], session.get_outputs()[0].shape
@@ -65,6 +68,20 @@ def read_exported(path: str | Path) -> Exported:
         imgsz=read_sides(given.shape[2:]) or read_sides(values.get("imgsz")),
         batch=given.shape[0] if given.shape and isinstance(given.shape[0], int) else None,
         rows=output[1] if len(output) == 3 and output[2] == 6 and isinstance(output[1], int) else None,
+    )
+
+
+def _read_folder(path: Path) -> Exported:
+    """Read what a folder for OpenVINO says of itself; OpenVINO is imported here first, without its telemetry."""
+    network = read_openvino(path.expanduser())
+    _check_form(path, network.output, "tensor(uint8)" if network.images.channels_last else "tensor(float)")
+    rows = our_values(network.values).get("rows")
+    return Exported(
+        path=path,
+        names=network.names,
+        imgsz=network.images.imgsz,
+        batch=network.batch,
+        rows=rows if isinstance(rows, int) else None,
     )
 
 

@@ -14,6 +14,7 @@ from uavdet.assets import DEFAULT_RECIPE, find_weights, find_yaml
 from uavdet.data.config import DataConfig, check_class_ids, load_data_config
 from uavdet.engine.checkpoint import Checkpoint, read_checkpoint
 from uavdet.engine.device import check_device
+from uavdet.engine.exported import is_exported
 from uavdet.engine.families import Family, family_of, load_model_config, with_thumbnail
 from uavdet.engine.loading import refuse_amplifier
 from uavdet.errors import CheckpointError, UsageError
@@ -116,7 +117,7 @@ def _read_model(model: str) -> tuple[ModelConfig, Checkpoint | None]:
         checkpoint = read_checkpoint(model)
         refuse_amplifier(model, checkpoint)
         return checkpoint.meta["yaml"], checkpoint
-    if suffix == ".onnx":
+    if is_exported(model):
         raise UsageError(f"model='{model}' is an exported file and cannot be trained. Give the .pt it was made from.")
     return load_model_config(model), None
 

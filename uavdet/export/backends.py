@@ -1,6 +1,6 @@
 """Runs an exported file on the machine that made it, whatever its format, with arrays in and arrays out.
 
-A backend is known by the suffix of its files. A new one is a function that opens a file and a row of `_OPENERS`; its
+A backend is known by how its files' names end. A new one is a function that opens a file and a row of `_OPENERS`; its
 packages are imported when a file of its kind is opened, and no earlier.
 """
 
@@ -23,8 +23,9 @@ _OPENERS: dict[str, str] = {
     ".onnx": "uavdet.export.backends:open_onnx",
     ".engine": "uavdet.export.tensorrt:open_engine",
     ".torchscript": "uavdet.export.backends:open_torchscript",
+    "_openvino_model": "uavdet.export.openvino:open_folder",
 }
-"""Suffix of a file to the function that opens it, `module:function`, which takes a path and returns a `Backend`."""
+"""End of a file's name to the function that opens it, `module:function`, which takes a path and returns a `Backend`."""
 
 _UNFINISHED = frozenset({".tmp", ".rejected"})
 """Suffixes behind the one of the format: a file that waits for its final name, or never got it."""
@@ -63,10 +64,13 @@ def open_backend(file: str | Path) -> Backend:
         UsageError: No backend runs files of this suffix.
     """
     file = Path(file)
-    suffix = next((part for part in reversed(file.suffixes) if part not in _UNFINISHED), "")
-    if suffix not in _OPENERS:
+    name = file.name
+    while Path(name).suffix in _UNFINISHED:
+        name = Path(name).stem
+    ending = next((ending for ending in _OPENERS if name.endswith(ending)), None)
+    if ending is None:
         raise UsageError(f"'{file}' cannot be run here. Files that can end in {', '.join(_OPENERS)}. Give one of them.")
-    module, _, function = _OPENERS[suffix].partition(":")
+    module, _, function = _OPENERS[ending].partition(":")
     backend: Backend = getattr(importlib.import_module(module), function)(file)
     return backend
 

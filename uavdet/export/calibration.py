@@ -28,18 +28,24 @@ def measure_statistics(graph: Any, tensors: Sequence[str], batches: Iterable[np.
     Raises:
         DataError: There is no batch, or a value is not finite.
     """
+    if not tensors:
+        return {}
     session = _open_reduced(graph, tensors)
     sums: list[np.ndarray] = []
     count = 0
     for batch in batches:
-        values = [array.mean(axis=0, dtype=np.float64) if array.ndim else array.astype(np.float64) for array in
-                  session.run(None, {session.get_inputs()[0].name: batch})]
+        values = [_mean_of_images(array) for array in session.run(None, {session.get_inputs()[0].name: batch})]
         sums = [total + value for total, value in zip(sums, values, strict=True)] if count else values
         count += 1
     if not count:
         raise DataError("There is no image to calibrate on. Give a dataset with images: data=PATH/data.yaml.")
     means = iter([total.reshape(-1) / count for total in sums])
     return {name: _statistics(name, next(means), next(means), next(means)) for name in tensors}
+
+
+def _mean_of_images(array: np.ndarray) -> np.ndarray:
+    """Return the mean over the batch, which the extremes of all of it no longer have."""
+    return np.asarray(array.mean(axis=0, dtype=np.float64) if array.ndim else array, dtype=np.float64)
 
 
 def _statistics(name: str, low: np.ndarray, high: np.ndarray, means: np.ndarray) -> TensorStatistics:

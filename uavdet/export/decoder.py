@@ -5,18 +5,24 @@ are sampled, and divides before it takes a logarithm. In a file these become con
 calibrators stumble over, copies of the largest tensor, and an overflow. What is written here differs in that alone:
 
 * anchors outside the image are a finite logit whose sigmoid is 1 in float32, as that of infinity is;
-* values are projected by 1x1 convolutions on the maps, in the layout that sampling reads;
+* values are projected by 1x1 convolutions on the maps, in the layout that sampling reads, with the projection of the
+  level folded into them, and into what scores the tokens, where that takes less arithmetic;
+* tokens outside the image are all the same: they are put in behind the scores, not masked before them;
+* points stand before queries, and boxes are spread over points row by row, without copies of a few bytes each;
 * the logit is log(x) - log(1 - x): the ratio of the two overflows half precision from x = 0.9998 on;
 * the sizes of all levels are constants.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from uavdet.export.folding import fold_projection, folding_saves
 
 OUTSIDE_LOGIT = 50.0
 """Logit of anchors that lie outside the image: sigmoid(50) is 1 in float32 and in float16."""
@@ -91,16 +97,16 @@ class SampledAttention(nn.Module):
 
     Args:
         attention: Ultralytics' `MSDeformAttn`.
+        projections: One a level, to fold into that of the values: a 1x1 convolution and its batch normalisation, or
+            `nn.Identity`.
     """
 
-    def __init__(self, attention: nn.Module) -> None:
+    def __init__(self, attention: nn.Module, projections: Sequence[nn.Module]) -> None:
         super().__init__()
         module: Any = attention
         self.heads, self.levels, self.points = module.n_heads, module.n_levels, module.n_points
         self.width = module.d_model
-        self.value = nn.Conv2d(module.d_model, module.d_model, 1)
-        self.value.weight.data = module.value_proj.weight.data[:, :, None, None]
-        self.value.bias.data = module.value_proj.bias.data  # type: ignore[union-attr]
+        self.values = nn.ModuleList(fold_projection(module.value_proj, projection) for projection in projections)
         self.offsets, self.weights, self.project = (
             module.sampling_offsets,
             module.attention_weights,
@@ -117,23 +123,24 @@ class SampledAttention(nn.Module):
         Args:
             query: (B, Q, C).
             boxes: (B, Q, 4) cxcywh, normalised.
-            maps: Levels (B, C, H_i, W_i).
+            maps: Levels (B, C_i, H_i, W_i).
 
         Returns:
             (B, Q, C).
         """
         count, points = int(query.shape[1]), self.levels * self.points
-        grids = self.grids(self.offsets(query), boxes).split(self.points, 2)
+        grids = self.grids(self.offsets(query), boxes).split(self.points, 1)
         weights = self.weights(query).reshape(-1, count, self.heads, points).softmax(-1)
-        weights = weights.transpose(1, 2).reshape(-1, 1, count, points)
-        sampled = [self._sample(level, grid) for level, grid in zip(maps, grids, strict=True)]
-        output = (torch.cat(sampled, -1) * weights).sum(-1)
+        weights = weights.permute(0, 2, 3, 1).reshape(-1, 1, points, count)
+        levels = [value(level) for value, level in zip(self.values, maps, strict=True)]
+        sampled = [self._sample(level, grid) for level, grid in zip(levels, grids, strict=True)]
+        output = (torch.cat(sampled, 2) * weights).sum(2)
         return self.project(output.reshape(-1, self.width, count).transpose(1, 2))
 
-    def _sample(self, level: Tensor, grid: Tensor) -> Tensor:
-        height, width = (int(side) for side in level.shape[2:])
-        value = self.value(level).reshape(-1, self.width // self.heads, height, width)
-        return F.grid_sample(value, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    def _sample(self, values: Tensor, grid: Tensor) -> Tensor:
+        height, width = (int(side) for side in values.shape[2:])
+        heads = values.reshape(-1, self.width // self.heads, height, width)
+        return F.grid_sample(heads, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
 
 class SamplingGrids(nn.Module):
@@ -156,13 +163,13 @@ class SamplingGrids(nn.Module):
             boxes: (B, Q, 4) cxcywh, normalised.
 
         Returns:
-            (B * heads, Q, P, 2): x and y from -1 to 1.
+            (B * heads, P, Q, 2): x and y from -1 to 1.
         """
         count = int(offsets.shape[1])
-        offsets = offsets.reshape(-1, count, self.heads, self.points, 2)
-        centre, size = boxes.reshape(-1, count, 1, 1, 4).split(2, -1)
+        offsets = offsets.reshape(-1, count, self.heads * self.points, 2).transpose(1, 2)
+        centre, size = boxes.reshape(-1, 1, count, 4).split(2, -1)
         grid = (2.0 * centre - 1.0) + offsets * size
-        return grid.transpose(1, 2).reshape(-1, count, self.points, 2)
+        return grid.reshape(-1, self.points, count, 2)
 
 
 class DecoderLayer(nn.Module):
@@ -170,14 +177,15 @@ class DecoderLayer(nn.Module):
 
     Args:
         layer: Ultralytics' `DeformableTransformerDecoderLayer`.
+        projections: See `SampledAttention`.
     """
 
-    def __init__(self, layer: nn.Module) -> None:
+    def __init__(self, layer: nn.Module, projections: Sequence[nn.Module]) -> None:
         super().__init__()
         module: Any = layer
         self.attention = GraphAttention(module.self_attn)
         self.attention.batch_first = True
-        self.sampling = SampledAttention(module.cross_attn)
+        self.sampling = SampledAttention(module.cross_attn, projections)
         self.norms = nn.ModuleList([module.norm1, module.norm2, module.norm3])
         self.feedforward = nn.Sequential(module.linear1, module.act, module.linear2)
 
@@ -235,22 +243,34 @@ class QuerySelection(nn.Module):
     Args:
         head: The head whose encoder heads are taken over.
         anchors: (N, 4), logits of cxcywh.
+        inside: (N,), whether an anchor lies inside the image.
+        outside: (C,), the token of every anchor outside.
     """
 
     anchors: Tensor
+    inside: Tensor
+    outside: Tensor
+    outside_scores: Tensor
 
-    def __init__(self, head: nn.Module, anchors: Tensor) -> None:
+    def __init__(self, head: nn.Module, anchors: Tensor, inside: Tensor, outside: Tensor) -> None:
         super().__init__()
         module: Any = head
         self.queries = min(module.num_queries, len(anchors))
-        self.register_buffer("anchors", anchors, persistent=False)
         self.score_head = module.enc_score_head
+        self.register_buffer("anchors", anchors, persistent=False)
+        self.register_buffer("inside", inside.float(), persistent=False)
+        self.register_buffer("outside", outside, persistent=False)
+        scores = (1.0 - inside.float()) * self.score_head(outside).amax()
+        self.register_buffer("outside_scores", scores, persistent=False)
         self.box_head = BoxHead(module.enc_bbox_head)
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Return the embeddings (B, Q, C) and boxes (B, Q, 4) of the best-scored of the tokens (B, N, C)."""
-        index = self.score_head(features).amax(-1).topk(self.queries, 1).indices
+        scores = self.score_head(features).amax(-1) * self.inside + self.outside_scores
+        index = scores.topk(self.queries, 1).indices
         chosen = features.gather(1, index[..., None].expand(-1, -1, features.shape[-1]))
+        inside = self.inside[index][..., None]
+        chosen = chosen * inside + self.outside * (1.0 - inside)
         return chosen, self.box_head(chosen, self.anchors[index])
 
 
@@ -262,20 +282,24 @@ class GraphDecoder(nn.Module):
         sizes: (height, width) of every level, finest first.
     """
 
-    inside: Tensor
-
     def __init__(self, head: nn.Module, sizes: list[list[int]]) -> None:
         super().__init__()
         module: Any = head
         self.f, self.i = module.f, module.i
-        anchors, inside = module._generate_anchors(sizes, torch.zeros(()))
-        self.register_buffer("inside", inside.float(), persistent=False)
-        self.input_proj, self.enc_output = module.input_proj, module.enc_output
-        self.selection = QuerySelection(head, finite_anchors(anchors)[0])
-        self.content = module.tgt_embed.weight.data[None] if module.learnt_init_query else None
         layers = module.decoder.eval_idx + 1
+        none = nn.Identity()
+        linear, norm = module.enc_output
+        folds = [folding_saves(part, layers + 1) for part in module.input_proj]
+        kept = [none if fold else part for part, fold in zip(module.input_proj, folds, strict=True)]
+        folded = [part if fold else none for part, fold in zip(module.input_proj, folds, strict=True)]
+        self.input_proj = nn.ModuleList(kept)
+        self.enc_output = nn.ModuleList(fold_projection(linear, part) for part in folded)
+        self.enc_norm = norm
+        anchors, inside = module._generate_anchors(sizes, torch.zeros(()))
+        self.selection = QuerySelection(head, finite_anchors(anchors)[0], inside[0, :, 0], norm(linear.bias.data))
+        self.content = module.tgt_embed.weight.data[None] if module.learnt_init_query else None
         self.position = module.query_pos_head
-        self.layers = nn.ModuleList(DecoderLayer(layer) for layer in module.decoder.layers[:layers])
+        self.layers = nn.ModuleList(DecoderLayer(layer, folded) for layer in module.decoder.layers[:layers])
         self.refinements = nn.ModuleList(BoxRefinement(part) for part in module.dec_bbox_head[:layers])
         self.score_head = ScoreHead(module.dec_score_head[layers - 1])
 
@@ -290,8 +314,8 @@ class GraphDecoder(nn.Module):
             Boxes (B, Q, 4) cxcywh, normalised, and scores (B, Q, nc) in [0, 1].
         """
         maps = [project(level) for project, level in zip(self.input_proj, x, strict=True)]
-        tokens = torch.cat([level.flatten(2) for level in maps], 2).transpose(1, 2)
-        embedding, boxes = self.selection(self.enc_output(self.inside * tokens))
+        tokens = [output(level).flatten(2) for output, level in zip(self.enc_output, maps, strict=True)]
+        embedding, boxes = self.selection(self.enc_norm(torch.cat(tokens, 2).transpose(1, 2)))
         if self.content is not None:
             embedding = self.content[:, : self.selection.queries].expand_as(embedding)
         for layer, refine in zip(self.layers, self.refinements, strict=True):

@@ -21,6 +21,10 @@ from uavdet.errors import ExportError
 from uavdet.export.network import NetworkOptions
 from uavdet.export.registry import ExportFormat
 
+_FEW_IMAGES = 16
+_IMAGES = {"int8": 128, "bf16": 128}
+"""Images of a comparison, of precisions whose rounding moves the AP of a few images by more than they may lose."""
+
 if TYPE_CHECKING:
     from uavdet.export.parity_report import ParityReport
 
@@ -121,7 +125,13 @@ def write_proven(
     while True:
         exporter(model, temporary, options, meta)
         report = check_parity(
-            model, temporary, precision=options.precision, data=data, output=options.output, max_det=options.max_det
+            model,
+            temporary,
+            precision=options.precision,
+            data=data,
+            images=_IMAGES.get(options.precision, _FEW_IMAGES),
+            output=options.output,
+            max_det=options.max_det,
         )
         if report.passed:
             return replace(report, file=str(out))

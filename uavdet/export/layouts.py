@@ -34,7 +34,7 @@ def decode_outputs(
     arrays = [np.asarray(array, dtype=np.float32) for array in outputs]
     if output == "raw":
         _require(arrays, [4, classes], "boxes (B, Q, 4) and scores (B, Q, classes)")
-        return _top_rows(*arrays, rows)
+        return _top_rows(arrays[0], arrays[1], rows)
     _require(arrays, [6], "rows (B, K, 6)")
     return _from_pixels(arrays[0], size) if output == "deepstream" else arrays[0]
 

@@ -14,6 +14,7 @@ from uavdet.engine.families import Family, model_family
 from uavdet.engine.profile import fused_copy, set_export
 from uavdet.errors import CheckpointError, UsageError
 from uavdet.export.decoder import GraphAttention, GraphDecoder
+from uavdet.export.dual_domain import replace_dual_domain
 from uavdet.export.outputs import DeepStreamRows, DetectionRows, ExportedNetwork, RawOutputs
 
 if TYPE_CHECKING:
@@ -112,6 +113,7 @@ def exported_network(model: nn.Module, options: NetworkOptions) -> ExportedNetwo
     head = detector.model[-1]
     detector.model[-1] = GraphDecoder(head, _level_sizes(detector, options.imgsz))
     _replace_attention(detector)
+    replace_dual_domain(detector)
     rows = min(most_rows(model, options.max_det), detector.model[-1].selection.queries * head.nc)
     outputs = _outputs(options, rows)
     return ExportedNetwork(detector, outputs, pictures=options.input == "uint8").eval()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -50,15 +50,16 @@ def check_graph(graph: Any) -> None:
             selects more elements than TensorRT can, transposes uint8, or has a constant that is not finite. The message
             names the node.
     """
-    for count in _top_k_counts(graph):
+    constants = _constants(graph)
+    for count in _top_k_counts(graph, constants):
         if count > LARGEST_TOP_K:
             raise UsageError(
-                f"The exported graph cannot be deployed: it selects {count} queries or detections, and TensorRT at most "
-                f"{LARGEST_TOP_K}. Give queries={LARGEST_TOP_K} or fewer."
+                f"The exported graph cannot be deployed: it selects {count} queries or detections, and TensorRT at "
+                f"most {LARGEST_TOP_K}. Give queries={LARGEST_TOP_K} or fewer."
             )
-    for complaint in (*_operator_complaints(graph), *_top_k_complaints(graph), *_uint8_complaints(graph)):
+    for complaint in (*_operator_complaints(graph), *_top_k_complaints(graph, constants), *_uint8_complaints(graph)):
         raise UsageError(f"The exported graph cannot be deployed: {complaint}. Export with the project's own layers.")
-    for complaint in _constant_complaints(graph):
+    for complaint in _constant_complaints(constants):
         raise UsageError(f"The exported graph overflows: {complaint}. Export with half=False.")
 
 
@@ -73,15 +74,13 @@ def _operator_complaints(graph: Any) -> Iterator[str]:
             yield f"it holds {node.op_type} ('{node.name}') of {node.domain}, which is no part of ONNX"
 
 
-def _top_k_complaints(graph: Any) -> Iterator[str]:
-    constants = _constants(graph)
+def _top_k_complaints(graph: Any, constants: Mapping[str, np.ndarray]) -> Iterator[str]:
     for node in graph.graph.node:
         if node.op_type == "TopK" and node.input[1] not in constants:
             yield f"TopK ('{node.name}') selects a number of elements that depends on the data"
 
 
-def _top_k_counts(graph: Any) -> Iterator[int]:
-    constants = _constants(graph)
+def _top_k_counts(graph: Any, constants: Mapping[str, np.ndarray]) -> Iterator[int]:
     for node in graph.graph.node:
         if node.op_type == "TopK" and node.input[1] in constants:
             yield int(np.max(constants[node.input[1]]))
@@ -96,8 +95,8 @@ def _uint8_complaints(graph: Any) -> Iterator[str]:
             yield f"{node.op_type} ('{node.name}') reads uint8, which TensorRT can only convert"
 
 
-def _constant_complaints(graph: Any) -> Iterator[str]:
-    for name, value in _constants(graph).items():
+def _constant_complaints(constants: Mapping[str, np.ndarray]) -> Iterator[str]:
+    for name, value in constants.items():
         if value.dtype.kind == "f" and not np.isfinite(value).all():
             yield f"its constant '{name}' is not finite"
 

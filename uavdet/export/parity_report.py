@@ -115,7 +115,7 @@ class ParityReport:
         parts = [f"{self.figures.rows} detections of {self.images} images ({self.source})"]
         parts.append(f"worst IoU {self.figures.worst_iou:.5f}")
         parts.append(f"worst score difference {self.figures.worst_score_difference:.1e}")
-        if self.ap is not None:
+        if self.ap is not None and math.isfinite(self.ap.lost):
             parts.append(f"AP {100 * self.ap.exported:.2f} after {100 * self.ap.checkpoint:.2f}")
         return f"parity: passed. {', '.join(parts)}."
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -23,7 +23,7 @@ class Reference:
 
     def __init__(self, module: nn.Module) -> None:
         self.module = copy.deepcopy(module).float().cpu().eval()
-        self._head: Any = self.module.model[-1]  # type: ignore[index,union-attr]
+        self._head = cast(Any, self.module.model)[-1]
         self._scores: Tensor | None = None
         self._head.enc_score_head.register_forward_hook(self._keep_scores)
 

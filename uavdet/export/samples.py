@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ _FIRST_SEED = 300
 _OBJECTS = 25
 _MARGIN = 1.25
 """Width of a scene over that of the network's input, so that stretching has something to do."""
+_LEAST_SIDE = 160
+"""Least side of a scene in pixels, over the margin: in smaller ones its objects find no place."""
 _SYNONYMS = {"person": {"person", "people", "pedestrian"}, "bicycle": {"bicycle", "bike"}}
 
 
@@ -117,18 +120,28 @@ def _scene_samples(names: Mapping[int, str], size: tuple[int, int], count: int) 
     for index in range(count):
         modality = ("thermal", "colour")[index % 2]
         name = f"{modality} scene {_FIRST_SEED + index}"
-        frame = Scene(_scene_config(_FIRST_SEED + index, modality, size)).render(0)
+        frame = _render(_FIRST_SEED + index, modality, max(size[0], _LEAST_SIDE), max(size[1], _LEAST_SIDE))
         images[name] = frame.image
         truths.append(_scene_truth(name, frame, classes))
     annotated = bool((classes >= 0).any())
     return Samples(images, GroundTruth(truths, dict(names)) if annotated else None, f"{count} synthetic scenes")
 
 
-def _scene_config(seed: int, modality: str, size: tuple[int, int]) -> SceneConfig:
-    height, width = max(size[0], 64), max(round(_MARGIN * size[1]), 64)
-    return SceneConfig(
-        seed=seed, size=(width, height), modality=modality, objects=_OBJECTS, min_size=10, max_size=70, ignore_regions=0
+@functools.lru_cache(maxsize=64)
+def _render(seed: int, modality: str, height: int, width: int) -> SceneFrame:
+    """Return the first frame of a scene, which may not be written to: it is kept for the next comparison."""
+    config = SceneConfig(
+        seed=seed,
+        size=(round(_MARGIN * width), height),
+        modality=modality,
+        objects=_OBJECTS,
+        min_size=10,
+        max_size=70,
+        ignore_regions=0,
     )
+    frame = Scene(config).render(0)
+    frame.image.setflags(write=False)
+    return frame
 
 
 def _scene_classes(names: Mapping[int, str]) -> np.ndarray:

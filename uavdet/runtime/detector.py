@@ -57,11 +57,7 @@ class Detector:
                 f"'{path}' takes images of {self.session.channels} channels. Give a file for 3 (colour) or 1 (grey), "
                 "or prepare the images yourself for uavdet.runtime.Session."
             )
-        known = self.session.names
-        if classes is not None and not (isinstance(classes, Collection) and set(classes) <= known.keys()):
-            raise UsageError(
-                f"classes={classes} is not allowed. It is a list of class ids: {', '.join(map(str, known))}."
-            )
+        _check_classes(classes, self.session)
         self.conf, self.max_det, self.classes = conf, max_det, classes
         self._input = InputBuffer(self.session.network.images)
         self._lock = threading.Lock()
@@ -98,3 +94,12 @@ class Detector:
             decode_rows(rows, image.shape[:2], self.session.names, self.conf, self.max_det, self.classes)
             for rows, image in zip(self.session.run(batch), images, strict=False)
         ]
+
+
+def _check_classes(classes: Collection[int] | None, session: Session) -> None:
+    """Refuse what is no list of the file's class ids, of which nothing would be found."""
+    if isinstance(classes, str) or not isinstance(classes, Collection | None):
+        raise UsageError(f"classes={classes} is not allowed. It is a list of class ids.")
+    for index in classes or ():
+        if index not in session.names:
+            raise UsageError(f"classes={index} is no class of {session.path}, which has 0 to {max(session.names)}.")

@@ -16,6 +16,9 @@ from uavdet.runtime.providers import PROVIDERS, import_onnxruntime
 MOST_THREADS = 1024
 """More are a mistake: ONNX Runtime starts them all, and each takes memory."""
 
+SLOW_FUSIONS = ["SkipLayerNormFusion"]
+"""Optimisations that slow ONNX Runtime's CPU down: Add and LayerNormalization in one node take several times longer."""
+
 _PREFIX = re.compile(r"^.*?failed: ?")
 _VERSION = re.compile(r"IR version: (\d+), max supported IR version: (\d+)")
 _OPSET = re.compile(r"Opset (\d+) is under development.*?is till opset (\d+)")
@@ -80,7 +83,13 @@ def create_session(path: Path, providers: Sequence[Any], threads: int | None = N
     with contextlib.redirect_stdout(io.StringIO()):
         if any(provider[0] == PROVIDERS["cuda"] for provider in providers) and hasattr(onnxruntime, "preload_dlls"):
             onnxruntime.preload_dlls()  # of the wheels that bring CUDA and cuDNN, from ONNX Runtime 1.21 on
-        session = onnxruntime.InferenceSession(str(path), options, providers=list(providers), enable_fallback=0)
+        session = onnxruntime.InferenceSession(
+            str(path),
+            options,
+            providers=list(providers),
+            enable_fallback=0,
+            disabled_optimizers=SLOW_FUSIONS if list(providers) == [PROVIDERS["cpu"]] else None,
+        )
     session.disable_fallback()
     return session
 

@@ -53,7 +53,11 @@ class OpenedNetwork:
 
 
 def open_network(path: Path, device: str | int | None, threads: int, half: bool | None) -> OpenedNetwork:
-    """Open a file; see `uavdet.runtime.Session` for arguments and errors."""
+    """Open a file or, for OpenVINO, a folder; see `uavdet.runtime.Session` for arguments and errors."""
+    if path.name.endswith("_openvino_model"):
+        from uavdet.runtime.openvino_session import open_openvino
+
+        return open_openvino(path, device, threads, half)
     wanted = read_device(device)
     tried = candidates(wanted, import_onnxruntime().get_available_providers())
     if half:

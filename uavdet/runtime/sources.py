@@ -106,7 +106,7 @@ def _nothing(path: Path, listed: list[Path]) -> str:
     return "does not exist."
 
 
-def read_picture(path: Path, grey: bool = False) -> np.ndarray:
+def read_picture(path: str | Path, grey: bool = False) -> np.ndarray:
     """Read a picture as training does: turned as its EXIF says, in 8 bits.
 
     Args:
@@ -123,7 +123,7 @@ def read_picture(path: Path, grey: bool = False) -> np.ndarray:
     if not encoded.size:
         raise DataError(f"{path} is empty. Give a picture.")
     try:
-        image = None if grey or path.suffix.lower() not in _TIFF else _decode_deep_colour(encoded)
+        image = None if grey or Path(path).suffix.lower() not in _TIFF else _decode_deep_colour(encoded)
         if image is None:
             image = cv2.imdecode(encoded, cv2.IMREAD_GRAYSCALE if grey else cv2.IMREAD_COLOR)
     except cv2.error:
