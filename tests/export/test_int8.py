@@ -33,7 +33,7 @@ def data(tmp_path_factory):
     return write_dataset(tmp_path_factory.mktemp("scenes"), {"train": 6, "val": 4}, config, NAMES, ("thermal",))
 
 
-@pytest.fixture()
+@pytest.fixture
 def lenient(monkeypatch):
     """Let the gate pass every file, and return the files that it saw."""
     seen = []
@@ -133,7 +133,7 @@ def test_rows_that_cost_most_stay_float_until_the_gate_passes(model, data, monke
 def test_a_file_that_never_passes_is_rejected(model, plan, monkeypatch, tmp_path):
     monkeypatch.setattr(parity, "check_parity", lambda module, file, **options: Verdict(False))
     options = NetworkOptions(imgsz=(64, 64), quantization=replace(plan, automatic=False))
-    with pytest.raises(ExportError, match="was named x.onnx.rejected"):
+    with pytest.raises(ExportError, match=r"was named x\.onnx\.rejected"):
         export_proven(model.module, find_format("onnx"), tmp_path / "x.onnx", options, {})
     assert not (tmp_path / "x.onnx").exists()
 

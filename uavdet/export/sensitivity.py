@@ -60,10 +60,11 @@ def cost_table(costs: Iterable[RowCost], kept: Iterable[str]) -> str:
     costs, kept = list(costs), set(kept)
     width = max((len(cost.row) for cost in costs), default=0)
     lines = [f"{'row':<{width}}  convolutions  error where it alone is int8"]
-    for cost in costs:
-        lines.append(
-            f"{cost.row:<{width}}  {cost.convolutions:>12}  {cost.error:.4f}{'  stays float' if cost.row in kept else ''}"
-        )
+    stays_float = ("", "  stays float")
+    lines += [
+        f"{cost.row:<{width}}  {cost.convolutions:>12}  {cost.error:.4f}{stays_float[cost.row in kept]}"
+        for cost in costs
+    ]
     return "\n".join(lines)
 
 
