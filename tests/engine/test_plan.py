@@ -195,13 +195,14 @@ def test_resume_without_a_run_says_so(tmp_path):
 def test_every_argument_named_like_one_of_ultralytics_has_its_default():
     from ultralytics.utils import DEFAULT_CFG_DICT
 
-    from uavdet.argument_table import ARGUMENTS
+    from uavdet.argument_table import TABLE
 
     # Decided by the model, the mode or the recipe rather than by one number.
     ours = {"batch", "imgsz", "plots", "tracker", "format", "opset", "save", "conf", "warmup_epochs"}
-    for name, argument in ARGUMENTS.items():
-        if name in DEFAULT_CFG_DICT and name not in ours:
-            assert argument.default == DEFAULT_CFG_DICT[name], name
+    for argument in TABLE:
+        shared = {"train", "val", "predict", "track", "export"} & set(argument.modes)
+        if shared and argument.name in DEFAULT_CFG_DICT and argument.name not in ours:
+            assert argument.default == DEFAULT_CFG_DICT[argument.name], argument.name
 
 
 def test_shipped_dataset_yamls_are_readable():
