@@ -26,8 +26,11 @@ def test_heads_attention_and_fourier_transforms_stay_float(name, tmp_path):
     parts = ("/decoder/", "/modulation/", "/dual_domain/", "/attention/", "/model.28/")
     assert kept
     assert all(any(part in convolution for part in parts) for convolution in kept), kept
-    assert not [convolution for convolution in chosen if any(f"/{part}/" in convolution for part in
-                ("decoder", "modulation", "attention", "model.28"))]
+    assert not [
+        convolution
+        for convolution in chosen
+        if any(f"/{part}/" in convolution for part in ("decoder", "modulation", "attention", "model.28"))
+    ]
     if name == "so-detr-n-thumb2":
         assert "thumbnail" in rows
 

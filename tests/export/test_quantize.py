@@ -69,8 +69,12 @@ def in_steps(weights):
 
 def statistics_of(x, weights, groups=1, bias=True):
     a = np.maximum(convolve(x, weights["wa"], weights["ba"] if bias else None, 1, groups), 0)
-    return {"x": describe(x), "r": describe(a), "y": describe(convolve(a, weights["wb"])),
-            "z": describe(convolve(x, weights["wc"]))}
+    return {
+        "x": describe(x),
+        "r": describe(a),
+        "y": describe(convolve(a, weights["wb"])),
+        "z": describe(convolve(x, weights["wc"])),
+    }
 
 
 @pytest.mark.parametrize(("groups", "bias"), [(1, True), (2, True), (4, False)])

@@ -108,7 +108,7 @@ def decode_upright(file: Path) -> np.ndarray:
     try:
         with Image.open(file) as opened:
             orientation = opened.getexif().get(_ORIENTATION_TAG, 1)
-    except (OSError, SyntaxError, ValueError, ImportError):  # Ultralytics' Image.open wants pi-heif for what it knows not
+    except (OSError, SyntaxError, ValueError, ImportError):  # the last is of Ultralytics' Image.open, without pi-heif
         raise damaged from None
     # Of OpenCV's ways to read, the one that keeps an alpha channel does not turn the image.
     how = cv2.IMREAD_UNCHANGED if orientation == 1 else cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR

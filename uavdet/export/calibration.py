@@ -65,7 +65,7 @@ def _open_reduced(graph: Any, tensors: Sequence[str]) -> Any:
     for index, name in enumerate(tensors):
         for kind in _REDUCTIONS:
             output = f"{kind}_{index}"
-            settings = {} if kind == "GlobalAveragePool" else {"keepdims": 0}
+            settings: dict[str, Any] = {} if kind == "GlobalAveragePool" else {"keepdims": 0}
             reduced.graph.node.append(onnx.helper.make_node(kind, [name], [output], name=output, **settings))
             reduced.graph.output.append(onnx.helper.make_empty_tensor_value_info(output))
     options = onnxruntime.SessionOptions()

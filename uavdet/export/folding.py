@@ -33,7 +33,7 @@ def fold_projection(layer: nn.Module, projection: nn.Module) -> nn.Conv2d:
     if not isinstance(projection, nn.Identity):
         parts: Any = copy.deepcopy(projection).double()
         convolution = fuse_conv_bn_eval(parts[0], parts[1])
-        bias = bias + weight @ convolution.bias.data  # type: ignore[union-attr]
+        bias = bias + weight @ convolution.bias.data
         weight = weight @ convolution.weight.data[:, :, 0, 0]
     return pixel_layer(weight.float(), bias.float())
 

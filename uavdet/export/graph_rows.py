@@ -12,7 +12,8 @@ from uavdet.export.half import FLOAT32_MODULES
 from uavdet.nn.efficientformer import AttentionDownsample, TalkingHeadsAttention
 
 FLOAT_MODULES = (*FLOAT32_MODULES, AttentionDownsample, TalkingHeadsAttention)
-"""Modules whose convolutions are not quantized: attention, the Fourier transform's surroundings, heads, in- and output."""
+"""Modules whose convolutions are not quantized: attention, what is around the Fourier transform, heads, in- and output.
+"""
 
 
 def row_of(node: Any) -> str:

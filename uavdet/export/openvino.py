@@ -2,8 +2,8 @@
 
 In which precision OpenVINO computes is settled when the folder is opened. `half=True` stores the weights in fp16 and
 lets `uavdet.runtime` compute in bf16 where the CPU has instructions for it; the folder is then compared in bf16. Boxes
-with the 8 bits of bf16 would be off by pixels, so that what stays in float32 in fp16 (`half`) is marked to do so here too:
-in every folder, since OpenVINO computes in bf16 by default, and so does Ultralytics with it.
+with the 8 bits of bf16 would be off by pixels, so that what stays in float32 in fp16 (`half`) is marked to do so here
+too: in every folder, since OpenVINO computes in bf16 by default, and so does Ultralytics with it.
 """
 
 from __future__ import annotations

@@ -7,12 +7,9 @@ rows are taken to be independent, so that their squares add up), and the file is
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from uavdet.errors import UsageError, suggest_name
 from uavdet.export.quantize import Statistics, quantize_graph

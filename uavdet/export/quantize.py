@@ -11,8 +11,8 @@ Two runtimes want two forms of the same arithmetic, each of which the other refu
 
 Weights have one scale a channel, activations one a tensor. Rounded weights shift the mean of what a convolution gives,
 above all where its inputs are positive; the expected shift is taken off its bias (bias correction, Nagel et al. 2019,
-arXiv 1906.04721, section 4.2). ONNX Runtime's own quantizer does not, and calibrates anew in every call; here tensors are
-measured once, as the graph is written once for every row of the network (`sensitivity`).
+arXiv 1906.04721, section 4.2). ONNX Runtime's own quantizer does not, and calibrates anew in every call; here tensors
+are measured once, as the graph is written once for every row of the network (`sensitivity`).
 """
 
 from __future__ import annotations
@@ -95,9 +95,7 @@ def affine_step(low: float, high: float) -> tuple[np.float32, np.uint8]:
     return np.float32(step), np.uint8(np.clip(np.rint(-low / step), 0, 255))
 
 
-def corrected_bias(
-    bias: np.ndarray | None, weights: np.ndarray, rounded: np.ndarray, means: np.ndarray
-) -> np.ndarray:
+def corrected_bias(bias: np.ndarray | None, weights: np.ndarray, rounded: np.ndarray, means: np.ndarray) -> np.ndarray:
     """Return the bias (O,) float32 with which rounded weights give the mean that the weights gave.
 
     Args:

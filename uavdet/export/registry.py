@@ -206,8 +206,8 @@ def check_quantization(chosen: ExportFormat, options: Mapping[str, Any]) -> None
         return
     if not options["data"]:
         raise UsageError(
-            "int8=True needs images to calibrate on, and no dataset was given. Give one like those that the detector is "
-            "to see: data=PATH/data.yaml."
+            "int8=True needs images to calibrate on, and no dataset was given. Give one like those that the detector "
+            "is to see: data=PATH/data.yaml."
         )
     if options["half"]:
         raise UsageError("half=True and int8=True do not go together: a file has one precision. Leave one out.")
