@@ -5,8 +5,8 @@
 
 Every network has random weights, no two layers the same, as exporters store equal layers once. The first table is of
 one run, in turn: each model fused in PyTorch's eager mode, in ONNX Runtime, and in OpenVINO in fp32 and bf16; and
-Ultralytics' RT-DETR in ONNX Runtime, exported by us and by Ultralytics. On x86 Ultralytics runs PyTorch in the channels-last layout,
-which is the faster; a line tells how much slower PyTorch's own layout is.
+Ultralytics' RT-DETR in ONNX Runtime, exported by us and by Ultralytics. On x86 Ultralytics runs PyTorch in the
+channels-last layout, which is the faster; a line tells how much slower PyTorch's own layout is.
 
 The second table has, of each model in ONNX Runtime: pixels to boxes over the network alone, the share of the Fourier
 transform, and the floor, which is the network's arithmetic at the rate of ONNX Runtime's own matrix product at its
