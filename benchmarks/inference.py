@@ -5,15 +5,20 @@
 
 Every network has random weights, no two layers the same, as exporters store equal layers once. The first table is of
 one run, in turn: each model fused in PyTorch's eager mode, in ONNX Runtime, and in OpenVINO in fp32 and bf16; and
-Ultralytics' own export of its RT-DETR in ONNX Runtime. The second has, of each model in ONNX Runtime: pixels to boxes
-over the network alone, the share of the Fourier transform, and the floor, which is the network's arithmetic at the rate
-of ONNX Runtime's own matrix product, in processor time, so that other programs do not count. With `--folder` files are
-kept there, and found again.
+Ultralytics' RT-DETR in ONNX Runtime, exported by us and by Ultralytics. On x86 Ultralytics runs PyTorch in the
+channels-last layout, which is the faster; a line tells how much slower PyTorch's own layout is.
+
+The second table has, of each model in ONNX Runtime: pixels to boxes over the network alone, the share of the Fourier
+transform, and the floor, which is the network's arithmetic at the rate of ONNX Runtime's own matrix product at its
+best, in processor time, so that other programs do not count. On a busy machine give --threads 1: threads of PyTorch
+that wait for one another spin, and the more so the less of a processor each gets. With --folder files are kept there,
+and found again.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import tempfile
 import time
@@ -66,8 +71,18 @@ def export_model(name: str, imgsz: int, folder: Path) -> list[Path]:
     return [weights, *wanted]
 
 
-def export_stock(name: str, imgsz: int, folder: Path) -> Path:
-    """Return Ultralytics' own ONNX export of one of its models, with random weights as `make_weights` makes them."""
+def export_stock(name: str, imgsz: int, folder: Path) -> list[Path]:
+    """Return ONNX exports of one of Ultralytics' models, ours and its own, each with random weights."""
+    from uavdet import UAVDet
+
+    ours, weights = (folder / f"{Path(name).stem}.{suffix}" for suffix in ("onnx", "pt"))
+    if not ours.exists():
+        make_weights(name, weights)
+        UAVDet(weights).export(out=str(ours), imgsz=imgsz, parity=False)
+    return [ours, _export_by_ultralytics(name, imgsz, folder)]
+
+
+def _export_by_ultralytics(name: str, imgsz: int, folder: Path) -> Path:
     import uavdet.environment  # noqa: F401, I001  (before torch and Ultralytics)
     import torch
     from ultralytics import RTDETR
@@ -100,14 +115,33 @@ def product_rate(threads: int, repeats: int = 30) -> float:
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     session = open_session(model.SerializeToString(), threads)
-    seconds = [processor_seconds(lambda: session.run(None, {"x": matrix})) for _ in range(repeats)]
-    return 2 * _SIDE**3 / 1e9 / float(np.median(seconds))
+    return 2 * _SIDE**3 / 1e9 / min(processor_seconds(lambda: session.run(None, {"x": matrix})) for _ in range(repeats))
 
 
 def processor_seconds(call: Callable[[], object]) -> float:
     start = time.process_time()
     call()
     return time.process_time() - start
+
+
+def layout_ratio(weights: Path, imgsz: int, threads: int, runs: int) -> float:
+    """Return the time of a fused model in PyTorch's own memory layout over that in channels-last, in turn."""
+    import uavdet.environment  # noqa: F401, I001  (before torch and Ultralytics)
+    import torch
+
+    from uavdet import UAVDet
+    from uavdet.engine.profile import fused_copy
+
+    torch.set_num_threads(threads)
+    model, image = fused_copy(UAVDet(weights).module), torch.rand(1, 3, imgsz, imgsz)
+    times: dict[torch.memory_format, list[float]] = {torch.contiguous_format: [], torch.channels_last: []}
+    networks = {layout: copy.deepcopy(model).to(memory_format=layout) for layout in times}
+    with torch.inference_mode():
+        for _ in range(runs):
+            for layout, network in networks.items():
+                given = image.to(memory_format=layout)
+                times[layout].append(processor_seconds(lambda network=network, given=given: network(given)))
+    return float(np.median(times[torch.contiguous_format]) / np.median(times[torch.channels_last]))
 
 
 def open_session(model: bytes | str, threads: int, profile: str | None = None):  # noqa: ANN201 (ONNX Runtime's type)
@@ -154,15 +188,16 @@ def told_gflops(file: Path) -> float:
     return float(our_values(told)["gflops"])
 
 
-def print_ratios(report: BenchmarkReport, models: list[str]) -> None:
+def print_ratios(report: BenchmarkReport, models: list[str], stock: str) -> None:
     """Print what each model's forms take against one another: time, and processor time, of the network."""
     found = {Path(figures.model).name: figures for figures in report.models}
-    pairs = [("{0}.pt", "{0}.onnx"), ("{0}.onnx", "{0}-bf16_openvino_model"), ("{0}.onnx", "{0}-fp32_openvino_model")]
+    forms = [("{0}.pt", "{0}.onnx"), ("{0}.onnx", "{0}-bf16_openvino_model"), ("{0}.onnx", "{0}-fp32_openvino_model")]
+    pairs = [(slow.format(name), fast.format(name)) for name in models for slow, fast in forms]
+    if stock != "none":
+        pairs.append((f"ultralytics-{Path(stock).stem}.onnx", f"{Path(stock).stem}.onnx"))
     print(f"\n{'how many times as fast':60} {'time':>6} {'processor time':>15}")
-    for name in models:
-        for slow, fast in pairs:
-            first, second = found[slow.format(name)], found[fast.format(name)]
-            print(f"{f'{fast.format(name)} than {slow.format(name)}':60} {_times(first, second)}")
+    for slow, fast in pairs:
+        print(f"{f'{fast} than {slow}':60} {_times(found[slow], found[fast])}")
 
 
 def _times(slow: ModelFigures, fast: ModelFigures) -> str:
@@ -210,10 +245,13 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         files = [file for name in names for file in export_model(name, args.size, folder)]
         if args.stock != "none":
-            files.append(export_stock(args.stock, args.size, folder))
+            files += export_stock(args.stock, args.size, folder)
         report = measure_models(files, imgsz=args.size, device="cpu", threads=args.threads, runs=args.runs)
         print(f"bf16 extensions of the processor: {cpu_extensions()}\n{report.table()}")
-        print_ratios(report, names)
+        print_ratios(report, names, args.stock)
+        for name in names:
+            ratio = layout_ratio(folder / f"{name}.pt", args.size, args.threads, min(args.runs, 10))
+            print(f"{name}.pt in PyTorch's own layout takes {ratio:.2f} times the processor time of channels-last")
         print_floor(report, [folder / f"{name}.onnx" for name in names], args)
 
 

@@ -42,7 +42,10 @@ def measure_costs(
         target: See `quantize_graph`.
         batches: Inputs as the graph takes them, a few: their feature maps are held in memory.
     """
-    expected = [_run_to_head(graph, batch) for batch in batches] if rows else []
+    if not rows:
+        return ()
+    session = _open_to_head(graph)
+    expected = [_run(session, batch) for batch in batches]
     costs = []
     for row, convolutions in rows.items():
         session = _open_to_head(quantize_graph(graph, convolutions, statistics, target))
@@ -59,17 +62,12 @@ def cost_table(costs: Iterable[RowCost], kept: Iterable[str]) -> str:
     """Return costs as text, a row a line, with what becomes of each."""
     costs, kept = list(costs), set(kept)
     width = max((len(cost.row) for cost in costs), default=0)
-    lines = [f"{'row':<{width}}  convolutions  error where it alone is int8"]
-    stays_float = ("", "  stays float")
-    lines += [
-        f"{cost.row:<{width}}  {cost.convolutions:>12}  {cost.error:.4f}{stays_float[cost.row in kept]}"
-        for cost in costs
-    ]
-    return "\n".join(lines)
-
-
-def _run_to_head(graph: Any, batch: np.ndarray) -> list[np.ndarray]:
-    return _run(_open_to_head(graph), batch)
+    fates = ["  stays float" if cost.row in kept else "" for cost in costs]
+    rows = (
+        f"{cost.row:<{width}}  {cost.convolutions:>12}  {cost.error:.4f}{fate}"
+        for cost, fate in zip(costs, fates, strict=True)
+    )
+    return "\n".join([f"{'row':<{width}}  convolutions  error where it alone is int8", *rows])
 
 
 def _run(session: Any, batch: np.ndarray) -> list[np.ndarray]:

@@ -117,8 +117,8 @@ def _check_device(core: Any, wanted: Device, part: str) -> None:
     available = {name.partition(".")[0] for name in core.available_devices}
     if part not in available:
         raise UsageError(
-            f"device={wanted} is not available: OpenVINO finds {', '.join(sorted(available))} here. Install its "
-            "driver, or leave device out."
+            f"device={wanted} is not available: OpenVINO finds {', '.join(sorted(available))} here. "
+            "Install its driver, or leave device out."
         )
 
 
