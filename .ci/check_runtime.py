@@ -21,7 +21,7 @@ import numpy as np
 from uavdet.data.scenes import Scene, SceneConfig
 from uavdet.errors import MissingDependencyError, UAVDetError, UsageError
 from uavdet.runtime import Detections, Detector
-from uavdet.runtime.sources import read_picture
+from uavdet.video.sources import read_picture
 
 ABSENT = ("torch", "torchvision", "ultralytics", "timm", "supervision", "scipy", "av", "pydantic", "PIL")
 

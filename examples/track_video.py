@@ -1,42 +1,39 @@
 """Detect and track with the bundled weights, frame by frame, and print where each object is.
 
-    python examples/track_video.py [clip.mp4]
+    python examples/track_video.py [SOURCE]
 
-Without a clip, a synthetic thermal flight is tracked.
+A source is a video, a camera's number, or the address of a stream. Without one, a synthetic thermal flight is tracked.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-
-import cv2
-import numpy as np
+import tempfile
+from pathlib import Path
 
 from uavdet import UAVDet
 from uavdet.data.scenes import Scene, SceneConfig
+from uavdet.video.writer import VideoWriter
 
 
-def frames_of(clip: str | None) -> Iterator[np.ndarray]:
-    if clip is None:
-        config = SceneConfig(seed=5, modality="thermal", moving_camera=True, objects=20, min_size=8)
-        yield from (frame.image for frame in Scene(config).frames(10))
-        return
-    capture = cv2.VideoCapture(clip)
-    while (read := capture.read())[0]:
-        yield read[1]
+def write_flight(file: Path) -> str:
+    config = SceneConfig(seed=5, modality="thermal", moving_camera=True, objects=20, min_size=8)
+    with VideoWriter(file, config.fps) as writer:
+        for frame in Scene(config).frames(10):
+            writer.write(frame.image)
+    return str(file)
 
 
-def main(clip: str | None) -> None:
-    model = UAVDet()
-    for number, frame in enumerate(frames_of(clip)):
-        result = model.track(frame, persist=True, verbose=False)[0]
-        objects = (
-            [] if result.boxes.id is None else zip(result.boxes.id, result.boxes.cls, result.boxes.xyxy, strict=True)
-        )
-        found = [f"{model.names[int(c)]} {int(i)} at {[round(v) for v in box.tolist()]}" for i, c, box in objects]
-        print(f"frame {number}: {len(found)} tracks; {'; '.join(found[:3])}")
+def main(source: str) -> None:
+    stream = UAVDet().stream(source, tracker="botsort", verbose=False)
+    for frame in stream:
+        found = frame.detections
+        objects = zip(found.class_names, found.track_ids, found.boxes, strict=True)
+        shown = [f"{name} {identity} at {[round(v) for v in box.tolist()]}" for name, identity, box in objects]
+        print(f"frame {frame.index}: {len(shown)} tracks; {'; '.join(shown[:3])}")
+    print(stream.report.table())
 
 
 if __name__ == "__main__":
-    main(sys.argv[1] if len(sys.argv) > 1 else None)
+    with tempfile.TemporaryDirectory() as folder:
+        main(sys.argv[1] if len(sys.argv) > 1 else write_flight(Path(folder) / "flight.mp4"))

@@ -9,7 +9,11 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 HEAVY = frozenset({"torch", "torchvision", "ultralytics", "timm"})
 TORCH_FREE = [
-    *sorted(f"uavdet.runtime.{path.stem}" for path in (ROOT / "uavdet" / "runtime").glob("*.py")),
+    *sorted(
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        for package in ("runtime", "tiling", "video")
+        for path in (ROOT / "uavdet" / package).rglob("*.py")
+    ),
     "uavdet.cli",
     "uavdet.export.layouts",
     "uavdet.export.registry",

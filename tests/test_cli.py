@@ -122,7 +122,7 @@ def test_every_argument_belongs_to_modes_that_exist():
         (["train", "epoch=3"], 2, "Did you mean 'epochs'"),
         (["predict", "model=gone.pt", "source=x.jpg"], 4, "'gone.pt' does not exist"),
         (["predict", "model=gone.onnx", "source=x.jpg"], 4, "'gone.onnx' does not exist"),
-        (["predict", "model=so-detr-n.yaml", "source=/gone/x.jpg"], 3, "source=/gone/x.jpg cannot be read"),
+        (["predict", "model=so-detr-n.yaml", "source=/gone/x.jpg"], 3, "source=/gone/x.jpg does not exist"),
         (["predict", "model=so-detr-n.yaml"], 2, "No source was given"),
         (["val", "model=so-detr-n.yaml", "data=gone.yaml"], 2, "'gone.yaml' was not found"),
         (["val", "model=so-detr-n.yaml"], 2, "No dataset was given"),

@@ -53,8 +53,8 @@ def test_errors_keep_standard_output_readable(error):
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        (["predict", "source=gone.jpg", "json=True"], 3, "cannot be read"),
-        (["track", "source=gone.mp4", "json=True"], 3, "cannot be read"),
+        (["predict", "source=gone.jpg", "json=True"], 3, "does not exist"),
+        (["track", "source=gone.mp4", "json=True"], 3, "does not exist"),
         (["predict", "source=gone.jpg", "project=file"], 2, "is a file"),
         (["demo", "project=file"], 2, "is a file"),
         (["demo", "tracker=foo"], 2, "tracker=foo is unknown"),

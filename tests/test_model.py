@@ -498,7 +498,7 @@ def test_a_corrupt_picture_is_named_and_the_others_are_read(model, folder, tmp_p
     bad = tmp_path / "bad.jpg"
     bad.write_bytes((folder / "0.jpg").read_bytes()[:40])
     assert main(["predict", f"model={model.source}", f"source={bad}"]) == 3
-    assert "holds nothing that could be read" in capsys.readouterr().err
+    assert "bad.jpg is damaged or no picture" in capsys.readouterr().err
     (tmp_path / "mixed").mkdir()
     for path in (bad, folder / "1.jpg"):
         (tmp_path / "mixed" / path.name).write_bytes(path.read_bytes())

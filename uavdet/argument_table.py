@@ -85,7 +85,8 @@ _TABLE = [
          "run folders of `uavdet val`: uavdet compare runs/val/a runs/val/b; runs of one name= are seeds of one arm"),
     _row("source", None, kinds.text, ("convert",), "folder of the dataset"),
     _row("source", None, kinds.anything, (*_INFER, "demo"),
-         "image, folder, glob, video, stream URL, camera number or, in Python, arrays"),
+         "image, folder, glob, video, list of files (.txt), address of a stream, camera number, pipeline of GStreamer; "
+         "several addresses with commas between them"),
     _row("source", None, kinds.text, ("analyze",), "thumbnail: image, folder of images, or glob"),
     _row("images", 16, kinds.count, ("analyze",), "most images to look at; for pca the default is 4"),
     _row("channel", "strongest", kinds.choice("strongest", "mean"), ("analyze",),
@@ -145,6 +146,27 @@ _TABLE = [
          "with tile: pixels that neighbouring tiles share; default 200, at most a quarter of the tile"),
     _row("area", "box", kinds.choice("box", "polygon"), ("convert",),
          "area by which objects are sorted into sizes: of the box, or of the polygon where there is one"),
+    # Streams
+    _row("latency", None, kinds.choice("live", "complete"), _INFER,
+         "live: only the newest frame, what it overtakes is dropped and counted; complete: every frame; default: live "
+         "for streams and cameras, complete for files"),
+    _row("max_retries", None, kinds.whole, _INFER,
+         "attempts to reach a stream that was lost, one after another; default: for ever"),
+    _row("stall_timeout", 10.0, kinds.positive, _INFER, "seconds without a frame after which a stream counts as lost"),
+    _row("sinks", None, kinds.anything, _INFER,
+         "what else to write into the folder of the run, separated by commas: video, jsonl, csv, mot, coco, webhook"),
+    _row("webhook", None, kinds.text, _INFER, "address that detections are sent to, a JSON a frame by HTTP POST"),
+    # Tiles
+    _row("tile", None, kinds.anything, _INFER,
+         "look at large images tile by tile: auto, or the size of a tile in pixels: WIDTHxHEIGHT"),
+    _row("overlap", 0.2, kinds.number, _INFER, "with tile: share of a tile's side that neighbours have in common"),
+    _row("full_frame", None, kinds.boolean, _INFER,
+         "with tile: look at the whole image as well; default: where objects can be larger than the overlap"),
+    _row("merge", "greedynmm", kinds.choice("greedynmm", "nmm", "nms"), _INFER,
+         "with tile: what becomes of boxes of one object in several tiles: nmm and greedynmm join them, nms keeps one"),
+    _row("merge_metric", "ios", kinds.choice("ios", "iou"), _INFER,
+         "with tile: how boxes are compared: intersection over the smaller area, or over the union"),
+    _row("merge_threshold", 0.5, kinds.fraction, _INFER, "with tile: from which value on boxes are of one object"),
     # Machine
     _row("device", None, kinds.literal, ("train", "val", *_INFER, "demo", "analyze"),
          "0, 0,1, cpu, mps; default: the first GPU, else the CPU; predict with an .onnx takes cpu, cuda, tensorrt or "
@@ -244,7 +266,7 @@ _TABLE = [
          "sort, bytetrack, ocsort, botsort, or a YAML with tracker: and its settings"),
     _row("persist", False, kinds.boolean, ("track",), "keep the tracks of the last call: videos given frame by frame"),
     _row("vid_stride", 1, kinds.count, _INFER, "use every Nth frame"),
-    _row("stream_buffer", False, kinds.boolean, _INFER, "queue all frames of a stream, in the place of the newest"),
+    _row("stream_buffer", False, kinds.boolean, _INFER, "as latency=complete"),
     _row("save_txt", False, kinds.boolean, ("val", *_INFER), "save detections as YOLO text files"),
     _row("save_conf", False, kinds.boolean, ("val", *_INFER), "with save_txt: the score as well"),
     _row("save_json", False, kinds.boolean, ("val",), "save detections as COCO results, in original pixels"),

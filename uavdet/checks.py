@@ -13,7 +13,7 @@ from uavdet import __version__
 
 _PACKAGES = (
     "ultralytics", "torch", "torchvision", "timm", "numpy", "scipy", "pydantic", "onnx", "onnxslim",
-    "safetensors", "av", "supervision", "trackers", "lap",
+    "safetensors", "av", "supervision", "trackers", "lap", "rich",
 )  # fmt: skip
 _EXCLUSIVE = {
     "cv2": ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless"),

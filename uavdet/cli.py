@@ -18,7 +18,8 @@ from uavdet.assets import DEFAULT_RECIPE, find_yaml
 from uavdet.errors import UAVDetError, UsageError, suggest_name
 
 _RUNNERS = {mode: f"uavdet.commands:run_{mode}" for mode in MODES if mode not in {"help", "checks"}}
-_EXPORTED_PREDICT = "uavdet.runtime.predict:run_predict"
+_EXPORTED_RUNNERS = {mode: f"uavdet.runtime.predict:run_{mode}" for mode in ("predict", "track")}
+"""What runs a mode with an exported file, where PyTorch need not be installed."""
 _PLAIN_WORDS = {"compare": "runs", "analyze": "kind"}
 """Modes that take words without a key, and the key that these stand for."""
 _FLAG_VALUES = {"true", "false", "yes", "no", "0", "1"}
@@ -97,10 +98,11 @@ def _awaits_value(word: str, following: str) -> bool:
 
 
 def _runner(mode: str, options: Mapping[str, Any]) -> Callable[[dict[str, Any]], int]:
-    """Return what runs a mode; an exported file is predicted with where PyTorch need not be installed."""
+    """Return what runs a mode."""
     given = str(options.get("model") or "").rstrip("/")
-    is_exported = mode == "predict" and given.endswith((".onnx", "_openvino_model"))
-    module, _, function = (_EXPORTED_PREDICT if is_exported else _RUNNERS[mode]).partition(":")
+    is_exported = given.endswith((".onnx", "_openvino_model"))
+    runners = {**_RUNNERS, **_EXPORTED_RUNNERS} if is_exported else _RUNNERS
+    module, _, function = runners[mode].partition(":")
     return getattr(importlib.import_module(module), function)
 
 

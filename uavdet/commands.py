@@ -12,6 +12,8 @@ from typing import Any, TextIO
 import uavdet.environment  # noqa: F401  (before anything imports Ultralytics)
 from uavdet.errors import DataError
 from uavdet.json_output import print_json, write_results
+from uavdet.video.command import StreamCommand
+from uavdet.video.opening import needs_ultralytics, refuse_stream_options
 
 Options = dict[str, Any]
 
@@ -74,17 +76,37 @@ def _validate(options: Options) -> dict[str, Any]:
 
 
 def run_predict(options: Options) -> int:
-    """`uavdet predict`."""
+    """`uavdet predict` with weights or a model YAML."""
     return _run_results("predict", options)
 
 
 def run_track(options: Options) -> int:
-    """`uavdet track`."""
+    """`uavdet track` with weights or a model YAML."""
     return _run_results("track", options)
 
 
 def _run_results(mode: str, options: Options) -> int:
+    if needs_ultralytics(options) is not None:
+        return run_with_ultralytics(mode, options)
+    with messages_apart(bool(options.get("json"))) as output:
+        from uavdet.model import UAVDet
+
+        model = UAVDet(options.get("model"))
+        detecting = {name: value for name, value in options.items() if name not in {"model", "source", "json"}}
+        detector = model.frame_detector(mode, **detecting)
+        size = f"{detector.imgsz[0]}x{detector.imgsz[1]}"
+        about = f"{model.source}: {size} on {detector.device} (PyTorch)"
+        return StreamCommand(mode, options, output).run(detector, about)
+
+
+def run_with_ultralytics(mode: str, options: Options) -> int:
+    """Run what only Ultralytics' predictors do, such as show=True and save_crop=True.
+
+    Raises:
+        UsageError: An option is given that they do not have.
+    """
     wanted = options.pop("json", False)
+    refuse_stream_options(options, needs_ultralytics(options))
     with messages_apart(wanted) as output:
         from uavdet.model import UAVDet
 

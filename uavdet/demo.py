@@ -23,7 +23,8 @@ from uavdet.evaluation.protocol import Score
 from uavdet.evaluation.truth import GroundTruth, ImageDetections, ImageTruth
 from uavdet.model import UAVDet
 from uavdet.run_folders import output_folder
-from uavdet.video.drawing import draw_tracks, fit_canvas
+from uavdet.runtime.detections import Detections
+from uavdet.video.drawing import DrawingOptions, Painter, fit_canvas
 from uavdet.video.tracking import SourceTracker, TrackerConfig, read_tracker
 from uavdet.video.writer import VideoWriter
 
@@ -148,6 +149,7 @@ def _process(
     identities: set[int] = set()
     found: dict[str, ImageDetections] = {}
     fps, tracker = _frame_rate(source), SourceTracker(config)
+    painter = Painter(DrawingOptions(conf=False, enlarge=True))
     with _Output(report.save_dir, fps) as output:
         for index, (result, seconds) in enumerate(_detect(model, source, settings)):
             report.seconds["detect"] += seconds
@@ -162,10 +164,7 @@ def _process(
             identity = np.zeros(len(boxes.conf), dtype=int)
             identity[strong[rows]] = ids
             output.write_line(_line(index, boxes, identity, model.names))
-            shown = (identity > 0) | (boxes.conf >= _COUNTED)
-            output.write_frame(
-                draw_tracks(result.orig_img, boxes.xyxy[shown], boxes.cls[shown], identity[shown], model.names)
-            )
+            output.write_frame(painter.draw(result.orig_img, _shown(boxes, identity, model.names)))
             report.seconds["draw"] += time.perf_counter() - started
             identities.update(ids.tolist())
             found[str(index)] = ImageDetections(
@@ -176,6 +175,12 @@ def _process(
         raise DataError(f"source={source} has no frame that can be read.")
     report.frames, report.tracks = len(found), len(identities)
     return found
+
+
+def _shown(boxes: Any, identity: np.ndarray, names: dict[int, str]) -> Detections:
+    """Return the tracks of a frame and what else was found with a good score; an identity of 0 is no track."""
+    found = Detections(boxes.xyxy, boxes.conf, boxes.cls.astype(np.int64), names, identity)
+    return found[(identity > 0) | (boxes.conf >= _COUNTED)]
 
 
 class _Output:

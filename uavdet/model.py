@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +14,12 @@ from uavdet.assets import DEMO_WEIGHTS, find_weights
 from uavdet.data.config import DataConfig, check_class_ids, load_data_config
 from uavdet.engine import calls
 from uavdet.engine.checkpoint import Checkpoint, describe_model, read_checkpoint, save_checkpoint
+from uavdet.engine.detecting import Detecting
 from uavdet.engine.device import check_device
 from uavdet.engine.exported import Exported, is_exported, read_exported
 from uavdet.engine.families import Family, build_model, load_model_config, model_family, with_thumbnail
 from uavdet.engine.loading import load_model
 from uavdet.engine.plan import check_imgsz
-from uavdet.engine.predictor import LetterboxPredictor, StretchPredictor
 from uavdet.engine.profile import ModelProfile, profile_model
 from uavdet.engine.train import Callbacks, TrainResult, train
 from uavdet.engine.validator import LetterboxValidator, StretchValidator
@@ -33,19 +32,15 @@ from uavdet.export.network import network_options
 from uavdet.export.registry import check_combination, check_quantization, find_format
 from uavdet.nn.thumbnail import TRUNK_STRIDE, input_stride
 from uavdet.run_folders import output_folder
-from uavdet.video.tracking import SourceTracker, read_tracker
 
 if TYPE_CHECKING:
-    from ultralytics.engine.results import Results
-
     from uavdet.benchmark import BenchmarkReport
 
-_TRACK_CONFIDENCE = 0.1  # trackers use weak detections to keep a track alive
 _VAL_CONFIDENCE = 0.001
 _VAL_BATCH = 16
 
 
-class UAVDet:
+class UAVDet(Detecting):
     """A detector of small objects in aerial images.
 
     The kind of `model` decides what runs it: `.pt` and `.safetensors` run in PyTorch, `.onnx` in ONNX Runtime. Nothing
@@ -70,8 +65,7 @@ class UAVDet:
         self.module: nn.Module | None = None
         self.exported: Exported | None = None
         self.checkpoint: Checkpoint | None = None
-        self._predictor: tuple[dict[str, Any], Any] | None = None
-        self._tracks: SourceTracker | None = None
+        self._forget_predictor()
         self._queries = queries
         if is_exported(self.source):
             self.exported = read_exported(self.source)
@@ -94,10 +88,6 @@ class UAVDet:
     def family(self) -> Family:
         """Which parser, recipe and image layout the model has; exported files are DETRs."""
         return model_family(self.module) if self.module is not None else Family.OURS
-
-    def __call__(self, source: Any, *, stream: bool = False, **options: Any) -> list[Results] | Iterator[Results]:
-        """Detect objects; see `predict`."""
-        return self.predict(source, stream=stream, **options)
 
     def train(self, callbacks: Callbacks | None = None, **options: Any) -> TrainResult:
         """Train from this model and become the best checkpoint of the run, unless that is no detector.
@@ -221,77 +211,6 @@ class UAVDet:
     def _model_for(self, options: dict[str, Any]) -> nn.Module | str:
         """Return what a call runs: the module, with other queries where it asks for them, or the exported file."""
         return calls.with_queries(self.module, options.get("queries")) if self.module is not None else self.source
-
-    def predict(self, source: Any = None, *, stream: bool = False, **options: Any) -> list[Results] | Iterator[Results]:
-        """Detect objects in images, folders, videos or streams.
-
-        Args:
-            source: A path, glob, URL, camera number, array (H, W, 3) BGR, PIL image, or a list of them.
-            stream: Return an iterator that holds one result at a time, as long videos and streams need.
-            **options: The arguments of `uavdet predict`.
-
-        Returns:
-            Ultralytics `Results`, boxes clipped to the image.
-        """
-        return self._predict("predict", source, stream, options)
-
-    def track(self, source: Any = None, *, stream: bool = False, **options: Any) -> list[Results] | Iterator[Results]:
-        """Detect and track objects in videos or streams; `boxes.id` of the results holds identities.
-
-        Only confirmed tracks are returned. Args as `predict`, and `tracker`; `persist=True` keeps the tracks of the
-        call before, for videos that are given frame by frame.
-        """
-        return self._predict("track", source, stream, options)
-
-    def _predict(
-        self, mode: str, source: Any, stream: bool, options: dict[str, Any]
-    ) -> list[Results] | Iterator[Results]:
-        options = self._resolve(mode, {"save": False, **options})
-        given = options.pop("source", None)
-        source = given if source is None else source
-        calls.check_source(source, mode)
-        if self.names:
-            check_class_ids(options["classes"], self.names, self.source)
-        output_folder(mode, options)
-        tracks = self._tracks_for(options) if mode == "track" else None
-        results = self._results(mode, source, stream, options, tracks)
-        return results if stream else list(results)
-
-    def _results(
-        self, mode: str, source: Any, stream: bool, options: dict[str, Any], tracks: SourceTracker | None
-    ) -> Iterator[Results]:
-        """Yield the results; the predictor is chosen when the first one is asked for, and held until the last one."""
-        predictor = self._free_predictor(mode, options)
-        predictor.tracks = tracks
-        predictor.save_dir = output_folder(mode, options)
-        yield from predictor(source=source, stream=stream)
-
-    def _tracks_for(self, options: dict[str, Any]) -> SourceTracker:
-        """Return new tracks, or with persist those of the call before if its tracker had the same settings."""
-        config = read_tracker(options["tracker"])
-        if self._tracks is None or not options["persist"] or self._tracks.config != config:
-            self._tracks = SourceTracker(config)
-        self._tracks.resume()
-        return self._tracks
-
-    def _free_predictor(self, mode: str, options: dict[str, Any]) -> Any:
-        """Return the predictor of the last call where its settings still hold and it is free, else a new one.
-
-        A predictor holds a fused copy of the model, so making one takes longer than detecting in a picture. While its
-        results are being read it is locked.
-        """
-        key = {**{name: value for name, value in options.items() if name not in {"persist", "tracker"}}, "mode": mode}
-        if self._predictor is None or self._predictor[0] != key or self._predictor[1].busy:
-            self._predictor = (key, self._make_predictor(mode, options))
-        return self._predictor[1]
-
-    def _make_predictor(self, mode: str, options: dict[str, Any]) -> Any:
-        predictor_class = LetterboxPredictor if self.family is Family.STOCK_YOLO else StretchPredictor
-        conf = _TRACK_CONFIDENCE if mode == "track" and options["conf"] is None else options["conf"]
-        folder = output_folder(mode, options)
-        predictor = predictor_class(overrides=calls.ultralytics_overrides(options, mode, folder, conf))
-        predictor.setup_model(self._model_for(options), verbose=bool(options["verbose"]))
-        return predictor
 
     def export(self, **options: Any) -> Path:
         """Write the model in another form, compare the file with the model, and return it; see `uavdet help export`.

@@ -13,7 +13,7 @@ from uavdet.data.scenes import Scene, SceneConfig
 from uavdet.export.onnx import export_onnx
 from uavdet.model import UAVDet
 from uavdet.runtime import Detector
-from uavdet.runtime.sources import read_picture
+from uavdet.video.sources import read_picture
 
 pytest.importorskip("onnxruntime")
 

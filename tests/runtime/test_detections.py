@@ -3,6 +3,7 @@
 import builtins
 import json
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -121,3 +122,36 @@ def test_a_missing_library_is_named(method, absent, message, monkeypatch):
     monkeypatch.delitem(sys.modules, "uavdet.environment", raising=False)
     with pytest.raises(MissingDependencyError, match=message):
         method(detections(2))
+
+
+def tracked():
+    return replace(detections(3), track_ids=np.array([4, 7, 9]))
+
+
+def test_rows_are_chosen_by_index_mask_and_slice():
+    found = tracked()
+    for rows in ([2, 0], np.array([2, 0])):
+        chosen = found[rows]
+        assert chosen.track_ids.tolist() == [9, 4]
+        np.testing.assert_array_equal(chosen.boxes, found.boxes[[2, 0]])
+        np.testing.assert_array_equal(chosen.scores, found.scores[[2, 0]])
+    assert found[np.array([True, False, True])].track_ids.tolist() == [4, 9]
+    assert found[1:].track_ids.tolist() == [7, 9]
+    assert detections(3)[:2].track_ids is None
+    for rows in ([], np.zeros(3, bool), slice(0)):
+        assert found[rows].boxes.shape == (0, 4)
+        assert found[rows].track_ids.shape == (0,)
+
+
+def test_identities_go_into_every_form():
+    found = tracked()
+    assert [row["track_id"] for row in json.loads(json.dumps(found.to_json()))] == [4, 7, 9]
+    assert all("track_id" not in row for row in detections(3).to_json())
+    pytest.importorskip("supervision")
+    assert found.to_supervision().tracker_id.tolist() == [4, 7, 9]
+    assert detections(3).to_supervision().tracker_id is None
+    pytest.importorskip("ultralytics")
+    boxes = found.to_results(np.zeros((500, 500, 3), np.uint8)).boxes
+    assert boxes.id.tolist() == [4, 7, 9]
+    np.testing.assert_allclose(boxes.conf, found.scores, rtol=1e-6)
+    assert boxes.cls.tolist() == found.classes.tolist()

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests.runtime.networks import write_network
-from tests.runtime.test_sources import picture, video
+from tests.video.sources.test_finding import picture, video
 from uavdet.cli import main
 
 pytest.importorskip("onnxruntime")
@@ -73,14 +73,15 @@ def test_json_is_all_of_standard_output(here, capsys):
 
 
 def test_it_says_what_ultralytics_says(here, capsys):
-    """The same file through Ultralytics' predictor, which `uavdet track` and streams take."""
-    from uavdet.commands import run_predict
+    """The same file through Ultralytics' predictor, which `show=True` and `save_crop=True` take."""
+    from uavdet.commands import run_with_ultralytics
 
     assert predict("source=images", "json=True", "name=ours", "conf=0.2") == 0
     ours = json.loads(capsys.readouterr().out)
-    assert run_predict({"model": "x.onnx", "source": "images", "json": True, "name": "theirs", "conf": 0.2}) == 0
+    options = {"model": "x.onnx", "source": "images", "json": True, "name": "theirs", "conf": 0.2}
+    assert run_with_ultralytics("predict", options) == 0
     theirs = json.loads(capsys.readouterr().out)
-    assert {**theirs, "device": "cpu"} == ours | {"save_dir": theirs["save_dir"]}
+    assert theirs["results"] == ours["results"]
     files = [sorted(path.name for path in (here / "runs" / "predict" / name).iterdir()) for name in ("ours", "theirs")]
     assert files[0] == files[1]
 
@@ -220,8 +221,9 @@ def test_it_runs_where_torch_is_not_installed(here):
 @pytest.mark.parametrize(
     ("words", "what"),
     [
-        (["source=rtsp://host/x"], "source=rtsp://host/x, a stream or an address,"),
-        (["source=0"], "source=0, a camera,"),
+        (["source=https://youtube.com/x"], "source=https://youtube.com/x, a video of YouTube,"),
+        (["source=screen"], "source=screen, the screen,"),
+        (["source=x.heic"], "source=x.heic, a .heic picture,"),
         (["source=images", "show=True"], "show=True"),
         (["source=images", "save_crop=True"], "save_crop=True"),
     ],

@@ -11,7 +11,7 @@ from tests.realdata import REAL_DATA
 from uavdet.errors import DataError
 from uavdet.runtime.metadata import ImageInput
 from uavdet.runtime.preprocess import InputBuffer, stretch_images
-from uavdet.runtime.sources import read_picture
+from uavdet.video.sources import read_picture
 
 
 def images(*sizes, seed=0):

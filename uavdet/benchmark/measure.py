@@ -22,7 +22,7 @@ from uavdet.benchmark.report import BenchmarkReport, Machine, figures_of
 from uavdet.benchmark.settings import PassTimes, SubjectSettings
 from uavdet.errors import UsageError
 from uavdet.runtime.files import processors
-from uavdet.runtime.sources import read_picture
+from uavdet.video.sources import read_picture
 
 WARM_UP = 3
 """Rounds before those that count: the first runs allocate memory and choose kernels."""

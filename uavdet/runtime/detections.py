@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,15 +25,25 @@ class Detections:
         scores: (N,) float32 in [0, 1].
         classes: (N,) int64.
         names: Class id to class name.
+        track_ids: (N,) int64, the identity of each detection's track, from 1; None where nothing was tracked.
     """
 
     boxes: np.ndarray
     scores: np.ndarray
     classes: np.ndarray
     names: dict[int, str]
+    track_ids: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.scores)
+
+    def __getitem__(self, rows: np.ndarray | slice | Sequence[int]) -> Detections:
+        """Return the detections of some rows: indices, a mask or a slice."""
+        chosen = rows if isinstance(rows, slice) else np.asarray(rows)
+        if isinstance(chosen, np.ndarray) and not chosen.size:
+            chosen = chosen.astype(bool) if chosen.dtype == bool else chosen.astype(np.int64)  # of an empty list
+        ids = None if self.track_ids is None else self.track_ids[chosen]
+        return Detections(self.boxes[chosen], self.scores[chosen], self.classes[chosen], self.names, ids)
 
     @property
     def class_names(self) -> list[str]:
@@ -44,9 +54,10 @@ class Detections:
         """Return one plain dict a detection, as `uavdet predict json=True` prints them.
 
         Returns:
-            Dicts of `class` (its id), `name`, `confidence` and `box` with `x1`, `y1`, `x2`, `y2` in original pixels.
+            Dicts of `class` (its id), `name`, `confidence` and `box` with `x1`, `y1`, `x2`, `y2` in original pixels;
+            after tracking with `track_id`.
         """
-        return [
+        rows: list[dict[str, Any]] = [
             {
                 "class": int(category),
                 "name": name,
@@ -55,6 +66,10 @@ class Detections:
             }
             for box, score, category, name in zip(self.boxes, self.scores, self.classes, self.class_names, strict=True)
         ]
+        if self.track_ids is not None:
+            for row, identity in zip(rows, self.track_ids.tolist(), strict=True):
+                row["track_id"] = identity
+        return rows
 
     def to_coco(self, image_id: int | str, categories: Mapping[int, int] | None = None) -> list[dict[str, Any]]:
         """Return the rows of a COCO results file, which pycocotools and `uavdet val predictions=FILE` read.
@@ -83,7 +98,7 @@ class Detections:
         ]
 
     def to_supervision(self) -> supervision.Detections:
-        """Return supervision's `Detections`, with the names where its annotators look for them.
+        """Return supervision's `Detections`, with names and identities where its annotators look for them.
 
         Raises:
             MissingDependencyError: supervision is not installed.
@@ -98,6 +113,7 @@ class Detections:
             xyxy=self.boxes.reshape(-1, 4).copy(),
             confidence=self.scores.copy(),
             class_id=self.classes.astype(int),
+            tracker_id=None if self.track_ids is None else self.track_ids.astype(int),
             data={"class_name": np.array(self.class_names, dtype=str)},
         )
 
@@ -115,5 +131,6 @@ class Detections:
         import torch
         from ultralytics.engine.results import Results
 
-        rows = np.concatenate([self.boxes, self.scores[:, None], self.classes[:, None]], axis=1, dtype=np.float32)
+        ids = [] if self.track_ids is None else [self.track_ids[:, None]]
+        rows = np.concatenate([self.boxes, *ids, self.scores[:, None], self.classes[:, None]], axis=1, dtype=np.float32)
         return Results(orig_img=image, path=path, names=dict(self.names), boxes=torch.from_numpy(rows))

@@ -1,115 +1,20 @@
-"""Multi-object tracking by Roboflow's `trackers`, with thresholds for the scores of DETRs on small objects."""
+"""Multi-object tracking by Roboflow's `trackers`, source by source, in the time of the frames."""
 
 from __future__ import annotations
 
-import inspect
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, field, replace
 
+import cv2
 import numpy as np
 
-from uavdet.assets import read_yaml
-from uavdet.errors import MissingDependencyError, UsageError, one_line, suggest_name
+from uavdet.runtime.detections import Detections
+from uavdet.video.frames import DEFAULT_RATE, VideoFrame
+from uavdet.video.tracker_config import LOWEST_SCORE, TrackerConfig, build_tracker, read_tracker
 
-_CLASSES = {
-    "sort": "SORTTracker",
-    "bytetrack": "ByteTrackTracker",
-    "ocsort": "OCSORTTracker",
-    "botsort": "BoTSORTTracker",
-}
+__all__ = ["LOWEST_SCORE", "FrameTracker", "SourceTracker", "TrackerConfig", "read_tracker"]
 
-# The library's defaults expect the scores of a detector trained on large objects. A DETR gives objects of ten pixels
-# scores of 0.3 to 0.6, and boxes of ten pixels overlap little from frame to frame.
-_DEFAULTS: dict[str, dict[str, Any]] = {
-    "sort": {"track_activation_threshold": 0.3, "minimum_iou_threshold": 0.15},
-    "bytetrack": {"track_activation_threshold": 0.35, "high_conf_det_threshold": 0.3, "minimum_iou_threshold": 0.1},
-    "ocsort": {"high_conf_det_threshold": 0.3, "minimum_iou_threshold": 0.15},
-    "botsort": {
-        "track_activation_threshold": 0.35,
-        "high_conf_det_threshold": 0.3,
-        "minimum_iou_threshold_first_assoc": 0.05,
-        "minimum_iou_threshold_second_assoc": 0.3,
-        "minimum_iou_threshold_unconfirmed_assoc": 0.1,
-    },
-}
-
-
-@dataclass(frozen=True)
-class TrackerConfig:
-    """A tracker's name and its settings."""
-
-    name: str
-    settings: Mapping[str, Any]
-
-
-def read_tracker(given: str) -> TrackerConfig:
-    """Read `tracker=`: a name, or a YAML with `tracker: name` and settings of that tracker.
-
-    Raises:
-        ConfigError: The file is no readable YAML.
-        UsageError: The name is unknown, the YAML is malformed, or a setting is not usable.
-        MissingDependencyError: The packages of the `video` extra are not installed.
-    """
-    name, settings = given.removesuffix(".yaml"), {}
-    if Path(given).is_file() and given not in _CLASSES:
-        settings = _read_settings(given)
-        name = str(settings.pop("tracker"))
-    if name not in _CLASSES:
-        raise UsageError(
-            f"tracker={given} is unknown.{suggest_name(name, _CLASSES)} Known: {', '.join(_CLASSES)}, or a YAML."
-        )
-    config = TrackerConfig(name, settings)
-    try:
-        FrameTracker(config, 30.0)
-    except UsageError as error:
-        raise UsageError(f"tracker={given}: {error}") from None
-    return config
-
-
-def _read_settings(file: str) -> dict[str, Any]:
-    content = read_yaml(Path(file))
-    if not isinstance(content, dict) or "tracker" not in content:
-        raise UsageError(f"tracker={file} has no 'tracker:' entry. It is one of {', '.join(_CLASSES)}.")
-    return {str(key): value for key, value in content.items()}
-
-
-def _check_settings(settings: Mapping[str, Any], tracker_class: type) -> None:
-    """Refuse settings that a tracker does not have, or whose values are of another kind than its defaults.
-
-    Raises:
-        UsageError: There is one.
-    """
-    parameters = inspect.signature(tracker_class.__init__).parameters  # type: ignore[misc]
-    known = {
-        name: parameter.default
-        for name, parameter in parameters.items()
-        if isinstance(parameter.default, bool | int | float | str) and name != "frame_rate"
-    }
-    for key, value in settings.items():
-        if key not in known:
-            raise UsageError(
-                f"Unknown tracker setting '{key}'.{suggest_name(key, known)} Known: {', '.join(sorted(known))}."
-            )
-        wanted = _wanted(key, value, known[key])
-        if wanted:
-            raise UsageError(f"{key}: {value} is not allowed. It is {wanted}; the tracker's own is {known[key]}.")
-
-
-def _wanted(key: str, value: Any, default: bool | int | float | str) -> str:
-    """Return what a setting has to be where `value` is something else, else an empty string."""
-    if isinstance(default, bool):
-        return "" if isinstance(value, bool) else "true or false"
-    if isinstance(default, str):
-        return "" if isinstance(value, str) else "a name"
-    if isinstance(default, int):
-        return "" if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else "a whole number"
-    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if "threshold" in key:
-        return "" if number and 0 <= value <= 1 else "a number from 0 to 1"
-    return "" if number else "a number"
+_HIGHEST_RATE = 1000.0
 
 
 class FrameTracker:
@@ -118,30 +23,25 @@ class FrameTracker:
     Args:
         config: Which tracker, with which settings.
         frame_rate: Frames a second of the source.
+        size: (height, width) of the frames, which sets how much they are scaled down to find the motion of the camera
+            where the settings have no `cmc_downscale`.
 
     Raises:
         UsageError: The tracker has no such setting, or does not take its value.
         MissingDependencyError: The packages of the `video` extra are not installed.
     """
 
-    def __init__(self, config: TrackerConfig, frame_rate: float) -> None:
-        try:
-            import trackers
-        except ImportError:
-            raise MissingDependencyError(
-                "trackers is not installed. It comes with: pip install 'uavdet[video]'."
-            ) from None
-        tracker_class = getattr(trackers, _CLASSES[config.name])
-        _check_settings(config.settings, tracker_class)
-        self._sees_frames = config.name == "botsort"  # the others compensate no camera motion
-        try:
-            self._tracker = tracker_class(frame_rate=frame_rate, **{**_DEFAULTS[config.name], **config.settings})
-        except (ValueError, TypeError) as error:
-            reason = one_line(error).rstrip(".")
-            raise UsageError(f"The {config.name} tracker refuses its settings: {reason}.") from error
+    def __init__(self, config: TrackerConfig, frame_rate: float, size: tuple[int, int] | None = None) -> None:
+        self._tracker = build_tracker(config, frame_rate, None if size is None else _downscale(max(size)))
+        self._sees_frames = config.sees_frames
 
     def update(
-        self, boxes: np.ndarray, scores: np.ndarray, classes: np.ndarray, frame: np.ndarray
+        self,
+        boxes: np.ndarray,
+        scores: np.ndarray,
+        classes: np.ndarray,
+        frame: np.ndarray,
+        seconds: float | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Take the detections of the next frame.
 
@@ -149,7 +49,9 @@ class FrameTracker:
             boxes: (N, 4) xyxy in pixels.
             scores: (N,).
             classes: (N,).
-            frame: (H, W, 3) uint8 BGR, for camera-motion compensation.
+            frame: (H, W, 3) uint8 BGR or (H, W) grey, for camera-motion compensation.
+            seconds: When it was taken, later than the frame before. By the time between, objects are moved on and lost
+                tracks ended. None for frames that follow one another at the frame rate. All frames have it, or none.
 
         Returns:
             The rows (M,) of the detections that belong to a confirmed track, and their identities (M,).
@@ -162,11 +64,24 @@ class FrameTracker:
             class_id=classes.astype(int),
             data={"row": np.arange(len(boxes))},
         )
-        tracked = self._tracker.update(detections, *([frame] if self._sees_frames else []))
+        seen = _as_colour(frame) if self._sees_frames else None
+        tracked = self._tracker.update(detections, frame=seen, timestamp=seconds)
         identities = np.asarray(tracked.tracker_id if tracked.tracker_id is not None else [], dtype=np.int64)
         confirmed = identities >= 0
         rows = np.asarray(tracked.data.get("row", []), dtype=np.int64)
         return rows[confirmed], identities[confirmed] + 1
+
+
+def _downscale(side: int) -> int:
+    """Return by how much frames are scaled down to find the motion of the camera: by 4, those above 1280 to 320 pixels.
+
+    At a quarter of 640 pixels HOTA is that of half, at half the time; see docs/results/tracking.md.
+    """
+    return min(max(2, side // 160), max(4, side // 320))
+
+
+def _as_colour(frame: np.ndarray) -> np.ndarray:
+    return cv2.cvtColor(frame, cv2.COLOR_GRAY2BGR) if frame.ndim == 2 or frame.shape[2] == 1 else frame
 
 
 class SourceTracker:
@@ -190,6 +105,29 @@ class SourceTracker:
         for sequence in self._slots.values():
             sequence.name = None
 
+    def track(self, frame: VideoFrame) -> Detections:
+        """Take the next frame of a source, with its detections, and return its confirmed tracks, the best score first.
+
+        Frames count by their presentation times: where some were dropped, objects are expected further on. The frame
+        itself is left as it is. Sources may take turns; of each the frames come in order, from one thread at a time.
+        """
+        found = frame.detections
+        if found is None:
+            raise ValueError("The frame has no detections. Detect in it before it is tracked.")
+        moving = frame.pts is not None
+        rows, identities = self.update(
+            found.boxes,
+            found.scores,
+            found.classes,
+            frame.image,
+            frame_rate=frame.rate,
+            name=str(frame.path or "") if moving else "",
+            slot=frame.slot,
+            seconds=frame.pts,
+        )
+        order = np.argsort(-found.scores[rows], kind="stable")
+        return replace(found[rows[order]], track_ids=identities[order])
+
     def update(
         self,
         boxes: np.ndarray,
@@ -200,6 +138,7 @@ class SourceTracker:
         frame_rate: float,
         name: str = "",
         slot: int = 0,
+        seconds: float | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Take the detections of the next frame; arguments and result as of `FrameTracker.update`.
 
@@ -207,30 +146,62 @@ class SourceTracker:
             boxes: (N, 4) xyxy in pixels.
             scores: (N,).
             classes: (N,).
-            frame: (H, W, 3) uint8 BGR.
+            frame: (H, W, 3) uint8 BGR or (H, W) grey.
             frame_rate: Frames a second of the source.
             name: The sequence that the frame belongs to, such as the path of its video.
             slot: Which of several streams it comes from.
+            seconds: Its presentation time. Where it does not advance, as after a stream began anew, one frame is
+                counted.
         """
         sequence = self._slots.get(slot)
         shape = frame.shape[:2]
         if sequence is None or sequence.name not in {None, name} or sequence.shape != shape:
             given = sequence.highest if sequence is not None and sequence.name in {None, name} else 0
-            sequence = _Sequence(name, shape, FrameTracker(self.config, frame_rate), given, given)
+            rate = frame_rate if 0 < frame_rate <= _HIGHEST_RATE else DEFAULT_RATE
+            tracker = FrameTracker(self.config, rate, (shape[0], shape[1]))
+            sequence = _Sequence(name, shape, tracker, given, given, _Clock(1 / rate))
             self._slots[slot] = sequence
         sequence.name = name
-        rows, identities = sequence.tracker.update(boxes, scores, classes, frame)
+        rows, identities = sequence.tracker.update(boxes, scores, classes, frame, sequence.clock.at(seconds))
         identities = identities + sequence.offset
         sequence.highest = max([sequence.highest, *identities.tolist()])
         return rows, identities
 
 
 @dataclass
+class _Clock:
+    """Presentation times as a tracker needs them: always later than before.
+
+    A tracker leaves out a frame whose time goes back, and with it every frame until the time is reached again.
+
+    Attributes:
+        period: Seconds of a frame, by which time advances where a source's does not.
+    """
+
+    period: float
+    _shift: float = 0.0
+    _last: float | None = None
+
+    def at(self, seconds: float | None) -> float | None:
+        """Return the time of the next frame; None for a frame without one where no frame before had one."""
+        if seconds is None or not math.isfinite(seconds):
+            if self._last is None:
+                return None
+            seconds = self._last - self._shift  # does not advance: counts as one frame
+        if self._last is not None and seconds + self._shift <= self._last:
+            self._shift = self._last + self.period - seconds
+        self._last = seconds + self._shift
+        return self._last
+
+
+@dataclass
 class _Sequence:
-    """A sequence of frames of one size: its name, its tracker, and the identities that were given before and so far."""
+    """A sequence of frames of one size: its name, its tracker, the identities that were given before and so far, and
+    its clock."""
 
     name: str | None
     shape: tuple[int, ...]
     tracker: FrameTracker
     offset: int
     highest: int
+    clock: _Clock = field(default_factory=lambda: _Clock(1 / DEFAULT_RATE))

@@ -1,11 +1,11 @@
-"""What is read of files, folders, globs and videos."""
+"""Which files a source means, and how pictures are read."""
 
 import cv2
 import numpy as np
 import pytest
 
 from uavdet.errors import DataError, UsageError
-from uavdet.runtime.sources import Unreadable, beyond_files, find_files, read_frames, read_picture
+from uavdet.video.sources import find_files, read_picture
 
 
 def picture(path, level=100, size=(20, 30)):
@@ -68,7 +68,7 @@ def test_a_name_that_looks_like_a_glob_is_a_file_first(tmp_path):
         ("gone.jpg", "does not exist"),
         ("gone/*.jpg", "matches no file"),
         ("*.md", "matches no pictures and no videos"),
-        ("notes.md", r"is no picture and no video that OpenCV reads \(.md\)"),
+        ("notes.md", r"is no picture and no video that is known \(.md\)"),
         ("empty", "holds no pictures and no videos"),
     ],
 )
@@ -81,32 +81,6 @@ def test_sources_that_match_nothing_are_refused(source, message, folder):
 def test_no_source_is_refused():
     with pytest.raises(UsageError, match="No source was given"):
         find_files("")
-
-
-@pytest.mark.parametrize(
-    ("source", "kind"),
-    [
-        ("rtsp://host/x", "a stream or an address"),
-        ("https://host/x.jpg", "a stream or an address"),
-        ("0", "a camera"),
-        (0, "a camera"),
-        ("screen", "the screen"),
-        ("list.txt", "a list of sources"),
-        (np.zeros(3), "a source of type ndarray"),
-        ("x.heic", None),
-        ("x.jpg", None),
-        ("images", None),
-    ],
-)
-def test_other_sources_are_known(source, kind, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert beyond_files(source) == kind
-
-
-def test_a_folder_with_pictures_that_opencv_does_not_read_is_told(folder):
-    assert beyond_files(folder) is None
-    (folder / "x.heic").write_bytes(b"x")
-    assert beyond_files(folder) == "a .heic picture"
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".bmp", ".tif", ".webp"])
@@ -144,26 +118,3 @@ def test_a_picture_that_is_cut_off_is_refused_or_read_as_opencv_does(tmp_path):
             read_picture(tmp_path / "x.png")
     else:
         np.testing.assert_array_equal(read_picture(tmp_path / "x.png"), expected)
-
-
-@pytest.mark.parametrize(("stride", "levels"), [(1, [0, 40, 80, 120, 160, 200]), (2, [40, 120, 200]), (4, [120])])
-def test_videos_are_read_frame_by_frame(stride, levels, tmp_path):
-    frames = list(read_frames([video(tmp_path / "x.avi")], stride=stride))
-    assert [frame.number for frame in frames] == list(range(1, len(levels) + 1))
-    np.testing.assert_allclose([frame.image.mean() for frame in frames], levels, atol=3)
-    assert frames[0].rate == 10 / stride
-    assert frames[0].image.shape == (48, 64, 3)
-
-
-def test_videos_are_read_as_grey(tmp_path):
-    assert next(read_frames([video(tmp_path / "x.avi")], grey=True)).image.shape == (48, 64)
-
-
-def test_files_that_cannot_be_read_are_told_of_and_left(tmp_path):
-    (tmp_path / "bad.jpg").write_bytes(b"")
-    (tmp_path / "bad.mp4").write_bytes(b"x")
-    (tmp_path / "none.mp4").write_bytes(b"")
-    read = list(read_frames([*find_files(tmp_path), picture(tmp_path / "good.jpg")]))
-    assert [type(each) is Unreadable for each in read] == [True, True, True, False]
-    assert [each.reason.split(str(tmp_path))[1][:14] for each in read[:2]] == ["/bad.jpg is em", "/bad.mp4 is da"]
-    assert "none.mp4 is empty" in read[2].reason
