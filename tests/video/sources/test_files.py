@@ -134,55 +134,6 @@ def test_videos_are_turned_as_their_container_says(by, tmp_path):
     np.testing.assert_array_equal(next(source.frames()).image, np.rot90(next(upright.frames()).image))
 
 
-@pytest.fixture
-def folder(tmp_path):
-    for name in ("b.jpg", "a.png", "C.JPG", ".hidden.jpg", "deep/d.jpg"):
-        picture(tmp_path / name)
-    video_by_opencv(tmp_path / "clip.avi")
-    (tmp_path / "notes.md").write_text("x")
-    return tmp_path
-
-
-@pytest.mark.parametrize(
-    ("source", "names"),
-    [
-        ("b.jpg", ["b.jpg"]),
-        ("clip.avi", ["clip.avi"]),
-        ("", ["C.JPG", "a.png", "b.jpg", "clip.avi"]),
-        ("*.jpg", ["b.jpg"]),
-        ("[ab].*", ["a.png", "b.jpg"]),
-        ("**/*.jpg", ["b.jpg", "d.jpg"]),
-        ("deep", ["d.jpg"]),
-    ],
-)
-def test_files_are_found(source, names, folder, monkeypatch):
-    assert [path.name for path in find_files(folder / source)] == names
-    monkeypatch.chdir(folder)
-    relative = find_files(source or ".")
-    assert [path.name for path in relative] == names
-    assert all(path.is_absolute() for path in relative)
-
-
-def test_a_name_that_looks_like_a_glob_is_a_file_first(tmp_path):
-    assert find_files(picture(tmp_path / "a[1].jpg")) == [tmp_path / "a[1].jpg"]
-
-
-@pytest.mark.parametrize(
-    ("source", "message"),
-    [
-        ("gone.jpg", "does not exist"),
-        ("gone/*.jpg", "matches no file"),
-        ("*.md", "matches no pictures and no videos"),
-        ("notes.md", r"is no picture and no video that is known \(.md\)"),
-        ("empty", "holds no pictures and no videos"),
-    ],
-)
-def test_what_matches_nothing_is_refused(source, message, folder):
-    (folder / "empty").mkdir()
-    with pytest.raises(DataError, match=message):
-        find_files(folder / source)
-
-
 def test_a_folder_is_one_source_with_its_pictures_first(tmp_path):
     for name in ("b.jpg", "a.png", ".hidden.jpg"):
         picture(tmp_path / name)
