@@ -16,6 +16,7 @@ from uavdet.argument_table import ARGUMENTS, MODES, Argument
 from uavdet.arguments import arguments_of, parse_options, read_recipe
 from uavdet.assets import DEFAULT_RECIPE, find_yaml
 from uavdet.errors import UAVDetError, UsageError, suggest_name
+from uavdet.other_formats import is_other_format
 
 _RUNNERS = {mode: f"uavdet.commands:run_{mode}" for mode in MODES if mode not in {"help", "checks"}}
 _EXPORTED_PREDICT = "uavdet.runtime.predict:run_predict"
@@ -99,7 +100,7 @@ def _awaits_value(word: str, following: str) -> bool:
 def _runner(mode: str, options: Mapping[str, Any]) -> Callable[[dict[str, Any]], int]:
     """Return what runs a mode; an exported file is predicted with where PyTorch need not be installed."""
     given = str(options.get("model") or "").rstrip("/")
-    is_exported = mode == "predict" and given.endswith((".onnx", "_openvino_model"))
+    is_exported = mode == "predict" and (given.endswith((".onnx", "_openvino_model")) or is_other_format(given))
     module, _, function = (_EXPORTED_PREDICT if is_exported else _RUNNERS[mode]).partition(":")
     return getattr(importlib.import_module(module), function)
 
