@@ -1,8 +1,9 @@
 """Detects with an exported file where the runtime extra alone is installed, and proves that nothing more is.
 
-    python .ci/check_runtime.py detector.onnx [folder of real images]
+    python .ci/check_runtime.py detector.onnx [folder of real images [expected.json]]
 
-It is run by the Python of an environment that holds `uavdet[runtime]` and nothing else.
+It is run by the Python of an environment that holds `uavdet[runtime]` and nothing else. `expected.json` is what
+`uavdet predict source=FOLDER conf=0.2 json=True` printed elsewhere with the weights, in PyTorch.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -23,6 +25,8 @@ from uavdet.errors import MissingDependencyError, UAVDetError, UsageError
 from uavdet.runtime import Detections, Detector
 from uavdet.video.sources import read_picture
 
+CONF = 0.2
+SCORE, PIXELS = 1e-3, 0.1  # by how much detections may differ from PyTorch's; scores within the first of CONF may miss
 ABSENT = ("torch", "torchvision", "ultralytics", "timm", "supervision", "scipy", "av", "pydantic", "PIL")
 
 
@@ -84,15 +88,36 @@ def run(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-m", "uavdet", *words], capture_output=True, text=True, check=False)
 
 
-def check_command(weights: str, files: list[Path], folder: Path) -> None:
-    """Check `uavdet predict`, on pictures and on a video."""
-    given = [f"model={weights}", "conf=0.2", "json=True", f"project={folder / 'runs'}"]
+def rows(detections: list[dict[str, Any]]) -> np.ndarray:
+    """Return detections of JSON as rows (K, 6): x1, y1, x2, y2, score, class."""
+    found = [[*each["box"].values(), each["confidence"], each["class"]] for each in detections]
+    return np.array(found, dtype=np.float64).reshape(-1, 6)
+
+
+def check_against_pytorch(found: dict[str, Any], expected: dict[str, Any]) -> int:
+    """Check that two outputs of `uavdet predict` hold the same detections; return their number."""
+    both = [
+        {Path(entry["path"]).name: rows(entry["detections"]) for entry in each["results"]} for each in (found, expected)
+    ]
+    assert both[0].keys() == both[1].keys(), "other images"
+    for name in both[0]:
+        for ours, theirs in (both, both[::-1]):
+            near = np.abs(ours[name][:, None] - theirs[name][None]) <= [*[PIXELS] * 4, SCORE, 0]
+            alone = ours[name][~near.all(2).any(1)]
+            assert (alone[:, 4] < CONF + SCORE).all(), f"{name}: {alone} has no counterpart"
+    return sum(map(len, both[1].values()))
+
+
+def check_command(weights: str, files: list[Path], folder: Path, expected: Path | None) -> int:
+    """Check `uavdet predict`, on pictures and on a video; return the number of detections that PyTorch's were."""
+    given = [f"model={weights}", f"conf={CONF}", "json=True", f"project={folder / 'runs'}"]
     done = run("predict", *given, f"source={files[0].parent}/*{files[0].suffix}")
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     assert len(result["results"]) >= len(files)
     assert any(entry["detections"] for entry in result["results"])
     assert len(list(Path(result["save_dir"]).glob("*.jpg"))) == len(result["results"])
+    agreed = check_against_pytorch(result, json.loads(expected.read_text(encoding="utf-8"))) if expected else 0
     video = folder / "clip.avi"
     writer = cv2.VideoWriter(str(video), cv2.VideoWriter_fourcc(*"MJPG"), 10, (160, 128))
     for _ in range(3):
@@ -101,6 +126,7 @@ def check_command(weights: str, files: list[Path], folder: Path) -> None:
     done = run("predict", *given, f"source={video}")
     assert done.returncode == 0, done.stderr
     assert len(json.loads(done.stdout)["results"]) == 3
+    return agreed
 
 
 def check_bad_input(weights: str, picture: Path, folder: Path) -> None:
@@ -114,6 +140,7 @@ def check_bad_input(weights: str, picture: Path, folder: Path) -> None:
         (["model=gone.onnx", good], 4, "does not exist"),
         ([f"model={folder / 'zero.onnx'}", good], 4, "is empty"),
         ([f"model={folder / 'cut.onnx'}", good], 4, "is damaged"),
+        (["model=x.engine", good], 2, "is a TensorRT engine"),
         ([model, "source=gone.jpg"], 3, "does not exist"),
         ([model, f"source={folder / 'zero.jpg'}"], 3, "is empty"),
         ([model, f"source={folder / 'text.jpg'}"], 3, "cannot be decoded"),
@@ -131,24 +158,27 @@ def check_bad_input(weights: str, picture: Path, folder: Path) -> None:
     expect(UsageError, "runtime-gpu", lambda: Detector(weights, device="tensorrt"))
 
 
-def main(weights: str, real: str | None = None) -> None:
+def main(weights: str, real: str | None = None, expected: str | None = None) -> None:
     """Check the runtime with an exported file, on real images where there are some."""
     check_that_nothing_else_is_installed()
-    detector = Detector(weights, conf=0.2)
+    detector = Detector(weights, conf=CONF)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "scenes").mkdir()
         files = make_pictures(folder / "scenes")
         kind = "generated"
-        if real and Path(real).is_dir():
+        if real:
             files, kind = sorted(Path(real).glob("*.jpg"))[:10], "real"
+            assert files, f"{real} holds no image"
         total = check_detections(detector, files)
         check_forms(detector(read_picture(files[0])))
-        check_command(weights, files, folder)
+        agreed = check_command(weights, files, folder, Path(expected) if expected else None)
         check_bad_input(weights, files[0], folder)
     loaded = sorted({name.partition(".")[0] for name in sys.modules} & set(ABSENT))
     assert not loaded, loaded
     print(f"{total} detections in {len(files)} {kind} images on {detector.session.device}, without {', '.join(ABSENT)}")
+    if expected:
+        print(f"uavdet predict finds the {agreed} detections in {real} that PyTorch finds")
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from uavdet.argument_table import ARGUMENTS, MODES, Argument
 from uavdet.arguments import arguments_of, parse_options, read_recipe
 from uavdet.assets import DEFAULT_RECIPE, find_yaml
 from uavdet.errors import UAVDetError, UsageError, suggest_name
+from uavdet.other_formats import is_other_format
 
 _RUNNERS = {mode: f"uavdet.commands:run_{mode}" for mode in MODES if mode not in {"help", "checks"}}
 _EXPORTED_RUNNERS = {mode: f"uavdet.runtime.predict:run_{mode}" for mode in ("predict", "track")}
@@ -100,7 +101,7 @@ def _awaits_value(word: str, following: str) -> bool:
 def _runner(mode: str, options: Mapping[str, Any]) -> Callable[[dict[str, Any]], int]:
     """Return what runs a mode."""
     given = str(options.get("model") or "").rstrip("/")
-    is_exported = given.endswith((".onnx", "_openvino_model"))
+    is_exported = given.endswith((".onnx", "_openvino_model")) or is_other_format(given)
     runners = {**_RUNNERS, **_EXPORTED_RUNNERS} if is_exported else _RUNNERS
     module, _, function = runners[mode].partition(":")
     return getattr(importlib.import_module(module), function)

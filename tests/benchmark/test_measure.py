@@ -52,9 +52,11 @@ def test_what_cannot_be_measured_is_refused_before_anything_runs(tmp_path, optio
         measure.measure_models(**{"models": ["x.onnx"], **options})
 
 
-def test_the_default_picture_is_a_scene_of_full_hd(tmp_path):
+def test_the_default_picture_is_a_scene_of_full_hd(tmp_path, monkeypatch):
+    assert measure._SCENE_SIZE == (1920, 1080)
+    monkeypatch.setattr(measure, "_SCENE_SIZE", (192, 108))  # drawn in a hundredth of the time
     image = np.load(measure._write_picture(None, tmp_path / "x.npy"))
-    assert (image.shape, image.dtype) == ((1080, 1920, 3), np.uint8)
+    assert (image.shape, image.dtype) == ((108, 192, 3), np.uint8)
     assert image.std() > 5
 
 
@@ -87,6 +89,27 @@ def test_errors_take_one_line_and_their_exit_code(capfd, picture, words, code, m
     errors = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error:")]
     assert len(errors) == 1
     assert message in errors[0]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["imgsz=32,64"], "imgsz=32,64 is not possible: '{second}' takes 64,64"),
+        (["device=cuda"], "device=cuda needs CUDAExecutionProvider"),
+        (["device=tpu"], "device=tpu is not allowed"),
+        (["batch=2"], "batch=2 is not possible: '{first}' takes 1 images a run"),
+        (["half=True"], "half=True has no effect"),
+    ],
+)
+def test_what_one_model_does_not_take_ends_the_benchmark(tmp_path, picture, capfd, words, message):
+    names = {"first": write_network(tmp_path / "a.onnx"), "second": write_network(tmp_path / "b.onnx", imgsz=(64, 64))}
+    given = [f"model={names['first']},{names['second']}", f"source={picture}", "threads=1", "runs=1"]
+    assert main(["benchmark", *given, *words]) == 2
+    captured = capfd.readouterr()
+    assert captured.out == ""
+    errors = [line for line in captured.err.splitlines() if line.startswith("error:")]
+    assert len(errors) == 1
+    assert message.format(**names) in errors[0]
 
 
 def test_a_model_is_measured_beside_others_from_python(tmp_path, picture, capfd):

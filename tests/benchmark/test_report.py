@@ -1,6 +1,7 @@
 """Percentiles, ratios and the table."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -57,6 +58,13 @@ def test_every_part_has_percentiles_in_milliseconds():
 )
 def test_a_machine_is_busy_where_others_had_the_processors_of_the_models(load, threads, busy):
     assert Machine("", 4, threads, load).busy is busy
+
+
+@pytest.mark.parametrize(("sizes", "told"), [([(64, 64), (64, 64)], False), ([(64, 64), (64, 96)], True)])
+def test_inputs_of_two_sizes_are_told(sizes, told):
+    models = [replace(figures("x", passes(0.1)), imgsz=list(size)) for size in sizes]
+    table = BenchmarkReport(models, 1, [64, 64], Machine("", 2, 2, None)).table()
+    assert ("inputs of different sizes" in table) is told
 
 
 @pytest.mark.parametrize("load", [0.1, 7.5])

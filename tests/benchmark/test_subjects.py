@@ -57,6 +57,36 @@ def test_what_is_timed_finds_what_the_detector_finds(tmp_path, picture, monkeypa
     np.testing.assert_array_equal(found[0].scores, expected.scores)
 
 
+def test_raw_outputs_give_as_many_rows_as_the_file_says(tmp_path, picture, monkeypatch):
+    import uavdet.benchmark.subjects as module
+
+    counts = []
+    decode = module.decode_rows
+    monkeypatch.setattr(module, "decode_rows", lambda rows, *args: counts.append(len(rows)) or decode(rows, *args))
+    boxes, scores = [[0.5, 0.5, 0.2, 0.4]] * 3, [[0.9, 0.1], [0.8, 0.7], [0.3, 0.2]]
+    path = write_network(tmp_path / "x.onnx", rows=(boxes, scores), output="raw", ours={"rows": 2})
+    opened(path, picture).run()
+    assert counts == [2]
+
+
+@pytest.mark.parametrize(
+    ("device", "half", "precision", "expected"),
+    [
+        ("cpu", False, "int8", "int8"),
+        ("tensorrt", True, "fp32", "fp16"),
+        ("openvino", True, "fp32", "bf16"),
+        ("openvino:CPU", True, "bf16", "bf16"),
+        ("openvino:GPU", True, "fp32", "fp16"),
+        ("openvino:NPU", True, "fp32", "fp16"),
+        ("openvino", False, "bf16", "fp32"),  # on a CPU without bf16
+    ],
+)
+def test_the_precision_is_the_one_that_is_computed_in(device, half, precision, expected):
+    from uavdet.benchmark.subjects import _computes_in
+
+    assert _computes_in(device, half, precision) == expected
+
+
 @pytest.mark.parametrize(("ours", "gflops"), [({}, None), ({"gflops": 66.7}, 66.7), ({"gflops": "many"}, None)])
 def test_gflops_are_those_that_the_file_says(tmp_path, picture, ours, gflops):
     assert opened(write_network(tmp_path / "x.onnx", ours=ours), picture).gflops() == gflops

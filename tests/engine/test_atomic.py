@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from uavdet.engine.atomic import write_atomically
+from uavdet.engine.atomic import write_atomically, write_folder_atomically
 
 
 def names(folder):
@@ -65,4 +65,52 @@ def test_two_processes_that_write_one_path_do_not_mix(tmp_path):
         writer.communicate("\n")
         assert writer.returncode == 0
         assert (tmp_path / "x").read_text() == text
+    assert names(tmp_path) == ["x"]
+
+
+def write_folder(folder):
+    folder.mkdir()
+    (folder / "new").write_text("new")
+
+
+@pytest.mark.parametrize("earlier", ["nothing", "a folder", "a file"])
+def test_a_folder_gets_its_name_when_it_is_whole(earlier, tmp_path):
+    out = tmp_path / "a" / "x"
+    if earlier != "nothing":
+        out.parent.mkdir()
+    if earlier == "a folder":
+        (out / "deep").mkdir(parents=True)
+    elif earlier == "a file":
+        out.write_text("old")
+
+    def write(folder):
+        write_folder(folder)
+        assert out.exists() == (earlier != "nothing")
+        assert not (out / "new").exists()
+
+    write_folder_atomically(out, write)
+    assert names(out) == ["new"]
+    assert names(out.parent) == ["x"]
+
+
+@pytest.mark.parametrize("made", [True, False])
+def test_an_error_leaves_the_earlier_folder_alone(made, tmp_path):
+    def fail(folder):
+        if made:
+            write_folder(folder)
+            raise OSError("no space")
+
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "old").touch()
+    with pytest.raises(OSError):  # its own, or that there is nothing to rename
+        write_folder_atomically(tmp_path / "x", fail)
+    assert names(tmp_path) == ["x"]
+    assert names(tmp_path / "x") == ["old"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="only POSIX tells which processes there are")
+def test_folders_that_killed_processes_left_are_removed(tmp_path):
+    done = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
+    (tmp_path / f".{int(done.stdout)}.x.tmp" / "deep").mkdir(parents=True)
+    write_folder_atomically(tmp_path / "x", write_folder)
     assert names(tmp_path) == ["x"]

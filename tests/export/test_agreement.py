@@ -67,6 +67,31 @@ def test_rows_that_tie_at_the_last_place_may_stand_for_each_other():
     assert compare_rows(rows(BOX, clear), rows(BOX, last), SIZE).unmatched == 1
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "logits"),
+    [
+        (0.5, 0.5 + 1e-5, 4e-5),  # the logit's slope is 4 at a score of 0.5
+        (0.01, 0.0101, 0.0100508),
+        (0.999, 0.9991, 0.10546),
+        (1 - 6e-8, 1.0, 0.0),  # the last step below 1
+        (0.9999, 0.9999 + 1.2e-7, 0.0),  # 1.2e-3 logits, as float32 tells them
+        (1e-5, 1.005e-5, 0.0),
+        (0.9999, 1.0, 16.118 - 9.21),  # as the logit of 1 counts that of 1 - 1e-7
+    ],
+)
+def test_logits_of_scores_differ_by_what_rounding_does_not_explain(first, second, logits):
+    result = compare_rows(rows((*BOX[:4], first, 0.0)), rows((*BOX[:4], second, 0.0)), SIZE)
+    assert result.logits == pytest.approx([logits], rel=0.02, abs=1e-7)
+
+
+@pytest.mark.parametrize(("score", "paired"), [(1.0, 1.0), (0.5, 1.0), (0.6, 0.5)])
+def test_rows_that_all_tie_at_the_last_score_may_be_others(score, paired):
+    last = (0.2, 0.2, 0.1, 0.1, min(score, 0.5), 0.0) if score < 1 else (0.2, 0.2, 0.1, 0.1, 1.0, 0.0)
+    elsewhere = (0.8, 0.8, 0.1, 0.1, score, 0.0)
+    result = compare_rows(rows((*BOX[:4], score, 0.0), last), rows(elsewhere, last), SIZE)
+    assert result.paired == paired
+
+
 def test_each_row_has_one_counterpart():
     result = compare_rows(rows(BOX, BOX), rows(BOX), SIZE)
     assert (len(result.overlaps), result.unmatched + result.cut) == (1, 1)

@@ -1,5 +1,7 @@
 """Which rows are quantized: what they cost, and what stays float while the gate rejects a file."""
 
+import copy
+
 import numpy as np
 import onnx
 import pytest
@@ -89,12 +91,19 @@ def test_rows_that_can_be_kept():
     check_rows(["p3"], ["stem1", "p3"])
 
 
-@pytest.mark.parametrize("target", ["tensorrt", "cpu"])
-def test_the_row_with_the_coarsest_weights_costs_most(target, tmp_path):
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """Return the graph of a small detector and its rows."""
     model, options = make_model("rtdetr-n"), NetworkOptions(imgsz=(64, 64))
-    write_onnx(model, tmp_path / "x.onnx", options, {})
-    graph = onnx.load(str(tmp_path / "x.onnx"))
-    rows = quantizable_rows(graph, exported_network(model, options))
+    file = tmp_path_factory.mktemp("graph") / "x.onnx"
+    write_onnx(model, file, options, {})
+    graph = onnx.load(str(file))
+    return graph, quantizable_rows(graph, exported_network(model, options))
+
+
+@pytest.mark.parametrize("target", ["tensorrt", "cpu"])
+def test_the_row_with_the_coarsest_weights_costs_most(target, exported):
+    graph, rows = copy.deepcopy(exported[0]), exported[1]
     weights = {node.input[1] for node in graph.graph.node if node.name in rows["p3"]}
     for tensor in graph.graph.initializer:
         if tensor.name in weights:  # one weight a channel widens its steps fifty times

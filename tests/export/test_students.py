@@ -43,5 +43,5 @@ def test_students_export_and_agree(student, methods, tmp_path):
     model, _ = load_model(student(methods))
     size = 2 * int(model.stride.max())
     x = torch.rand(2, 3, size, size)
-    found = run_onnx(export_onnx(model, tmp_path / "x.onnx", size, dynamic=True), x)[0]
+    found = run_onnx(export_onnx(model, tmp_path / "x.onnx", size, dynamic=True, simplify=False), x)[0]
     assert_same_detections(found, detect(model.eval(), x), share=0.9)

@@ -42,7 +42,7 @@ def model():
 @pytest.fixture(scope="module")
 def graph(model, tmp_path_factory):
     file = tmp_path_factory.mktemp("graph") / "x.onnx"
-    write_onnx(model, file, NetworkOptions(imgsz=SIZE, dynamic=True), {})
+    write_onnx(model, file, NetworkOptions(imgsz=SIZE, dynamic=True, simplify=False), {})
     return file
 
 
@@ -177,7 +177,7 @@ def content(model, library, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("UAVDET_CACHE", str(folder))
         device.install(patch, library)
-        write_engine(model, folder / "x.engine", NetworkOptions(imgsz=SIZE), {})
+        write_engine(model, folder / "x.engine", NetworkOptions(imgsz=SIZE, simplify=False), {})
     return (folder / "x.engine").read_bytes()
 
 
@@ -206,7 +206,11 @@ def test_engines_are_built_and_proven(version, options, library, few_images, mon
     monkeypatch.setenv("UAVDET_CACHE", str(tmp_path / "cache"))
     trt = device.install(monkeypatch, library, version, machine="x86_64")
     file = export_proven(
-        model, FORMATS["engine"], tmp_path / "best.engine", NetworkOptions(imgsz=(96, 128), **options), {}
+        model,
+        FORMATS["engine"],
+        tmp_path / "best.engine",
+        NetworkOptions(imgsz=(96, 128), simplify=False, **options),
+        {},
     )
     report = read_report(file)
     assert report["passed"]
@@ -235,7 +239,9 @@ def test_an_engine_that_computes_wrongly_is_rejected(model, library, few_images,
 
     monkeypatch.setattr(trt.Context, "execute_async_v3", swapped)
     with pytest.raises(ExportError, match=r"does not agree with its weights and was named best.engine.rejected"):
-        export_proven(model, FORMATS["engine"], tmp_path / "best.engine", NetworkOptions(imgsz=SIZE), {})
+        export_proven(
+            model, FORMATS["engine"], tmp_path / "best.engine", NetworkOptions(imgsz=SIZE, simplify=False), {}
+        )
     assert not (tmp_path / "best.engine").exists()
     assert (tmp_path / "best.engine.rejected").is_file()
 
@@ -257,7 +263,7 @@ def test_batches_of_several_sizes(model, library, monkeypatch, tmp_path):
     monkeypatch.setenv("UAVDET_CACHE", str(tmp_path / "cache"))
     device.install(monkeypatch, library)
     file = tmp_path / "x.engine.tmp"
-    write_engine(model, file, NetworkOptions(imgsz=SIZE, dynamic=True, output="raw"), {})
+    write_engine(model, file, NetworkOptions(imgsz=SIZE, dynamic=True, output="raw", simplify=False), {})
     backend = open_backend(file)
     assert backend.batch is None
     images = np.random.default_rng(0).random((8, 3, *SIZE), dtype=np.float32)
@@ -357,14 +363,14 @@ def test_without_tensorrt(model, monkeypatch, tmp_path):
     with pytest.raises(
         MissingDependencyError, match=r"tensorrt is not installed here\. Engines are built on the device"
     ):
-        write_engine(model, tmp_path / "x.engine", NetworkOptions(imgsz=SIZE), {})
+        write_engine(model, tmp_path / "x.engine", NetworkOptions(imgsz=SIZE, simplify=False), {})
 
 
 def test_without_a_gpu(model, library, monkeypatch, tmp_path):
     device.install(monkeypatch, library)
     monkeypatch.setenv("FAKE_NO_GPU", "1")
     with pytest.raises(UsageError, match=r"No NVIDIA GPU works here \(CUDA error 35\).*format=jetson"):
-        write_engine(model, tmp_path / "x.engine", NetworkOptions(imgsz=SIZE), {})
+        write_engine(model, tmp_path / "x.engine", NetworkOptions(imgsz=SIZE, simplify=False), {})
 
 
 def test_without_cuda(monkeypatch):
@@ -376,7 +382,7 @@ def test_without_cuda(monkeypatch):
 def test_versions_that_are_known_to_be_wrong_build_nothing(model, library, monkeypatch, tmp_path):
     trt = device.install(monkeypatch, library, "10.13.3", cuda="13000")
     with pytest.raises(UsageError, match="gives wrong boxes for RT-DETR on ARM with CUDA 13"):
-        write_engine(model, tmp_path / "x.engine", NetworkOptions(imgsz=SIZE), {})
+        write_engine(model, tmp_path / "x.engine", NetworkOptions(imgsz=SIZE, simplify=False), {})
     assert not trt.BUILDS
     device.install(monkeypatch, library, "8.6.2")
     with pytest.raises(UsageError, match=r"opset=18 is not possible with TensorRT 8\.6\.2"):

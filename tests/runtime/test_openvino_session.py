@@ -2,6 +2,7 @@
 
 import importlib.util
 import shutil
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -27,10 +28,11 @@ SIZE = (64, 96)
 def made(tmp_path_factory):
     """Return an ONNX file and folders of one model: in float32, and for bf16."""
     model, place = make_model("rtdetr-n", nc=3, queries=30), tmp_path_factory.mktemp("made")
-    options = NetworkOptions(imgsz=SIZE)
+    options = NetworkOptions(imgsz=SIZE, simplify=False)
+    half = replace(options, half=True, half_name="bf16")
     write_onnx(model, place / "x.onnx", options, {})
     write_folder(model, place / "x_openvino_model", options, {})
-    write_folder(model, place / "half_openvino_model", NetworkOptions(imgsz=SIZE, half=True, half_name="bf16"), {})
+    write_folder(model, place / "half_openvino_model", half, {})
     return place
 
 

@@ -298,6 +298,58 @@ def test_a_missing_onnx_runtime_on_a_jetson_names_its_wheel(file, monkeypatch, t
         Session(file)
 
 
+@pytest.mark.parametrize(
+    ("version", "machine", "cuda", "wrong"),
+    [
+        ("10.3.0", "aarch64", "12.6", None),
+        ("10.13.3", "x86_64", "13.0", None),
+        ("10.13.3", "aarch64", "13.0", "TensorRT 10.13.3 gives wrong boxes for RT-DETR on ARM with CUDA 13"),
+        ("10.16.0", "aarch64", "13.2", None),
+        ("10.2.0", "x86_64", "12.6", "TensorRT 10.2.0 is broken"),
+        (None, "aarch64", "13.0", None),  # the provider itself says what is missing
+    ],
+)
+def test_a_tensorrt_that_is_known_to_be_wrong_is_not_taken(
+    version, machine, cuda, wrong, file, install, monkeypatch, caplog
+):
+    runtime = install(**ALL)
+    runtime.cuda_version = cuda
+    monkeypatch.setattr(providers, "tensorrt_version", lambda: version)
+    monkeypatch.setattr(providers.platform, "machine", lambda: machine)
+    assert Session(file).device == ("cuda" if wrong else "tensorrt")
+    if wrong:
+        assert wrong in caplog.text
+        assert "Going on with device=cuda" in caplog.text
+        with pytest.raises(UsageError, match=wrong) as caught:
+            Session(file, "tensorrt")
+        assert "\n" not in str(caught.value)
+    else:
+        Session(file, "tensorrt")
+
+
+def test_a_tensorrt_that_was_reported_to_be_wrong_is_warned_of(file, install, monkeypatch, caplog):
+    install(**ALL).cuda_version = "12.9"
+    monkeypatch.setattr(providers, "tensorrt_version", lambda: "10.13.0")
+    Session(file, "tensorrt")
+    assert "TensorRT 10.13.0 was reported to compute deformable attention wrongly" in caplog.text
+
+
+@pytest.mark.parametrize("cuda", ["13.0", None])
+def test_the_version_of_cuda_comes_from_its_library_where_onnx_runtime_does_not_tell(cuda, file, install, monkeypatch):
+    class Cuda:
+        version = cuda
+
+        def __init__(self):
+            if cuda is None:
+                raise MissingDependencyError("no libcudart")
+
+    install(**ALL)
+    monkeypatch.setattr(providers, "tensorrt_version", lambda: "10.9.0")
+    monkeypatch.setattr(providers.platform, "machine", lambda: "aarch64")
+    monkeypatch.setattr(providers, "CudaRuntime", Cuda)
+    assert Session(file).device == ("cuda" if cuda else "tensorrt")
+
+
 def test_the_version_of_tensorrt_is_read_from_its_library(monkeypatch):
     class Library:
         def __init__(self, name):

@@ -116,11 +116,14 @@ class BenchmarkReport:
 
     def _footer(self) -> str:
         machine = self.machine
+        name = f" ({machine.processor})" if machine.processor else ""
         lines = [
-            f"{self.runs} rounds of one run each, {self.image[1]}x{self.image[0]} pixels, {machine.threads} threads on "
-            f"{machine.processors} processors{f' ({machine.processor})' if machine.processor else ''}.",
+            f"{self.runs} rounds of one run each, {self.image[1]}x{self.image[0]} pixels, CPU threads a model: "
+            f"{machine.threads}, on {machine.processors} processors{name}.",
             "Ratio: time an image over the first model's, median of the rounds. CPU: processor time of all threads.",
         ]
+        if len({tuple(figures.imgsz) for figures in self.models}) > 1:
+            lines.append("The models take inputs of different sizes, each its own: the ratio is of different work.")
         if machine.busy:
             lines.append(
                 f"Other programs used the processors: the load was {machine.load:.1f} at the start. Times are longer "

@@ -74,6 +74,7 @@ class OpenedFile:
         device: What it runs on.
         precision: "fp32", "fp16", "bf16" or "int8".
         gflops: What the file says of its arithmetic.
+        rows: Detections an image at most, or None where the file does not say.
     """
 
     form: ImageInput
@@ -84,6 +85,7 @@ class OpenedFile:
     device: str
     precision: str
     gflops: float | None
+    rows: int | None
 
 
 class FileSubject:
@@ -130,7 +132,7 @@ class FileSubject:
 
     def _detections(self, outputs: list[np.ndarray]) -> None:
         network, classes = self._network, len(self._network.names)
-        for rows in decode_outputs(outputs, network.output, network.form.imgsz, classes):
+        for rows in decode_outputs(outputs, network.output, network.form.imgsz, classes, network.rows):
             check_rows(rows, classes, "the picture")
             decode_rows(rows, self._image.shape[:2], network.names)
 
@@ -140,7 +142,6 @@ def _open_session(path: Path, settings: SubjectSettings) -> OpenedFile:
     session = Session(path, settings.device, settings.threads, settings.half or None)
     network = session.network
     refuse_settled(_settled_options(settings), path, network.images.imgsz)
-    fast = "bf16" if session.device.startswith("openvino") and not session.device.endswith("GPU") else "fp16"
     return OpenedFile(
         form=network.images,
         run=session.infer,
@@ -148,9 +149,17 @@ def _open_session(path: Path, settings: SubjectSettings) -> OpenedFile:
         names=network.names,
         batch=network.batch,
         device=session.device,
-        precision=fast if session.half else network.precision,
+        precision=_computes_in(session.device, session.half, network.precision),
         gflops=_told_gflops(network.values),
+        rows=network.rows,
     )
+
+
+def _computes_in(device: str, half: bool, precision: str) -> str:
+    """Return what a session computes in: a folder for bf16 computes in float32 where the CPU has no bf16."""
+    if half:
+        return "bf16" if device in {"openvino", "openvino:CPU"} else "fp16"
+    return "fp32" if precision == "bf16" else precision
 
 
 def _open_other(path: Path, settings: SubjectSettings) -> OpenedFile:
@@ -178,6 +187,7 @@ def _open_other(path: Path, settings: SubjectSettings) -> OpenedFile:
         device=place,
         precision=str(ours.get("precision", "fp32")),
         gflops=_told_gflops(metadata),
+        rows=rows if type(rows := ours.get("rows")) is int else None,
     )
 
 

@@ -22,6 +22,7 @@ from uavdet.errors import ConfigError, UsageError, suggest_name
 from uavdet.nn.detector import Detector, StockRTDETR, StockYOLO
 from uavdet.nn.rows import ModelConfig, read_rows
 from uavdet.nn.thumbnail import insert_thumbnail
+from uavdet.other_formats import refuse_other_format
 
 
 class Family(Enum):
@@ -42,7 +43,9 @@ def load_model_config(given: str | Path) -> ModelConfig:
 
     Raises:
         ConfigError: There is no such YAML, or it is malformed.
+        UsageError: It is an exported file that is not run here.
     """
+    refuse_other_format(given)
     try:
         file = find_yaml(given, "cfg/models")
     except ConfigError:

@@ -19,6 +19,9 @@ FOUND_AGAIN = 0.75
 """IoU with which such a detection has to be found again."""
 TIE = 2e-5
 """Logits by which scores differ at most that rounding may swap; those of float32 networks are off by 1e-6 to 1e-5."""
+ROUNDING = 1.2e-7
+"""By how much two sigmoids in float32 differ for one logit: two of float32's steps near 1, and no less near 0, where
+ONNX Runtime's is as coarse. In logits that is more than networks are off by: 1e-3 at a score of 0.9999."""
 
 
 @dataclass(frozen=True)
@@ -29,9 +32,10 @@ class Agreement:
         image: Its name.
         overlaps: (P,) IoU of the pairs.
         scores: (P,) absolute differences of their scores.
-        logits: (P,) those of their scores' logits.
+        logits: (P,) those of their scores' logits, less what `ROUNDING` explains.
         unmatched: Rows of either side without a counterpart, those apart that tie at the other's last score.
         cut: Rows of either side that tie there: another row of that score may have taken their place.
+        tied: Rows of the reference without a counterpart that tie at its own last score; saturated scores all do.
         rows: Rows of the reference.
         unstable: Whether rounding decides which queries the reference chooses, so that single rows prove nothing.
     """
@@ -42,13 +46,14 @@ class Agreement:
     logits: np.ndarray
     unmatched: int
     cut: int
+    tied: int
     rows: int
     unstable: bool = False
 
     @property
     def paired(self) -> float:
-        """Share of the reference's rows that have a counterpart."""
-        return len(self.overlaps) / max(self.rows, 1)
+        """Share of the reference's rows that have a counterpart, or that rows of the same score may replace."""
+        return (len(self.overlaps) + self.tied) / max(self.rows, 1)
 
     @property
     def median_overlap(self) -> float:
@@ -83,9 +88,10 @@ def compare_rows(
         image=image,
         overlaps=paired,
         scores=np.abs(reference[first, 4] - found[second, 4]),
-        logits=np.abs(_logit(reference[first, 4]) - _logit(found[second, 4])),
+        logits=_logit_gaps(reference[first, 4], found[second, 4]),
         unmatched=len(alone[0]) + len(alone[1]) - sum(cuts),
         cut=sum(cuts),
+        tied=_count_cut(alone[0], reference),
         rows=len(reference),
         unstable=unstable,
     )
@@ -120,7 +126,8 @@ def _count_cut(alone: np.ndarray, other: np.ndarray) -> int:
     """Return how many rows may be missing from `other` because its last row has the same score."""
     if not len(alone) or not len(other):
         return 0
-    return int((_logit(alone[:, 4]) <= _logit(other[:, 4]).min() + TIE).sum())
+    last = other[:, 4].min()
+    return int(((alone[:, 4] <= last) | (_logit_gaps(alone[:, 4], last) <= TIE)).sum())
 
 
 def _corners(rows: np.ndarray, size: tuple[int, int], least: float = 1.0) -> np.ndarray:
@@ -139,6 +146,13 @@ def _overlaps(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return np.asarray(both / np.maximum(areas[0][:, None] + areas[1][None] - both, 1e-12))
 
 
+def _logit_gaps(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return by how many logits scores differ at least, whatever their sigmoids rounded."""
+    low = np.minimum(first, second).astype(np.float64) + ROUNDING / 2
+    high = np.maximum(first, second).astype(np.float64) - ROUNDING / 2
+    return np.asarray(np.maximum(_logit(high) - _logit(low), 0))
+
+
 def _logit(scores: np.ndarray) -> np.ndarray:
-    clipped = np.clip(scores.astype(np.float64), 1e-7, 1 - 1e-7)
+    clipped = np.clip(scores, 1e-7, 1 - 1e-7)
     return np.asarray(np.log(clipped / (1 - clipped)))

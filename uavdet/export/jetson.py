@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import replace
@@ -14,6 +15,7 @@ import numpy as np
 import onnx
 from torch import nn
 
+from uavdet.engine.atomic import write_folder_atomically
 from uavdet.errors import ExportError
 from uavdet.export.flow import export_proven, read_report, report_file
 from uavdet.export.half import float32_scopes
@@ -27,6 +29,7 @@ from uavdet.export.tensorrt_versions import JETPACKS
 
 LAYOUTS = ("detections", "deepstream")
 SUPPORT = (
+    "engine.atomic",
     "errors",
     "export.cuda_memory",
     "export.engine_file",
@@ -63,29 +66,36 @@ def write_jetson(
         ExportError: A file does not agree with the detector. It then lies beside `out` as `*.rejected`.
         UsageError: The format cannot hold the model or the options.
     """
-    folder = out.with_name(f".{out.name}.tmp")
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    write_folder_atomically(out, lambda folder: _write_files(model, folder, out, options, meta, parity, data))
+    return out
+
+
+def _write_files(
+    model: nn.Module,
+    folder: Path,
+    out: Path,
+    options: NetworkOptions,
+    meta: dict[str, Any],
+    parity: bool,
+    data: str | None,
+) -> None:
+    """Write all files into a folder that is to be named `out`, beside which a rejected one is left."""
+    folder.mkdir()
     scopes = float32_scopes(exported_network(model, options))
     try:
         for layout in LAYOUTS:
             _write_graphs(model, folder, replace(options, output=layout), meta, parity, data)
             names = float32_nodes(onnx.load(str(folder / f"{layout}.onnx")), scopes)
             (folder / f"float32_layers_{layout}.txt").write_text(",".join(f"{name}:fp32" for name in names))
-        _write_export(model, folder, options, meta, scopes)
-        _write_smoke_test(model, folder, options, data)
-        _copy_scripts(folder, options, channels_of(model))
-        _write_deepstream(model, folder, options)
-        _write_readme(model, folder, options, parity)
-        shutil.rmtree(out, ignore_errors=True)  # of an earlier export
-        folder.replace(out)
     except ExportError as error:
         for rejected in folder.glob("*.rejected*"):
             rejected.replace(out.with_name(rejected.name))
         raise ExportError(str(error).replace(str(folder), str(out))) from error
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-    return out
+    _write_export(model, folder, options, meta, scopes)
+    _write_smoke_test(model, folder, options, data)
+    _copy_scripts(folder, options, channels_of(model))
+    _write_deepstream(model, folder, options)
+    _write_readme(model, folder, options, parity)
 
 
 def _write_graphs(
@@ -175,7 +185,7 @@ def _copy_scripts(folder: Path, options: NetworkOptions, channels: int) -> None:
 
 def point_to_copies(text: str) -> str:
     """Return a module's text with imports of the folder's copies in the place of those of uavdet."""
-    return text.replace("from uavdet.export.", f"from {_PACKAGE}.").replace("from uavdet.", f"from {_PACKAGE}.")
+    return re.sub(r"^from uavdet(?:\.\w+)*\.(\w+) import", rf"from {_PACKAGE}.\1 import", text, flags=re.MULTILINE)
 
 
 def _write_deepstream(model: nn.Module, folder: Path, options: NetworkOptions) -> None:

@@ -9,8 +9,6 @@ too: in every folder, since OpenVINO computes in bf16 by default, and so does Ul
 from __future__ import annotations
 
 import functools
-import os
-import shutil
 import tempfile
 from collections.abc import Collection
 from dataclasses import replace
@@ -22,12 +20,14 @@ import yaml
 from torch import nn
 from ultralytics.utils import LOGGER
 
+from uavdet.engine.atomic import write_folder_atomically
 from uavdet.export.backends import Backend
 from uavdet.export.flow import finish_report, write_proven
 from uavdet.export.half import float32_scopes
 from uavdet.export.metadata import describe_export
 from uavdet.export.network import NetworkOptions, exported_network
 from uavdet.export.onnx import write_onnx
+from uavdet.export.parity_report import ParityReport
 from uavdet.runtime.files import processors
 from uavdet.runtime.openvino_package import import_openvino
 from uavdet.runtime.openvino_session import ENDING, METADATA, computes_bf16, open_openvino
@@ -58,21 +58,17 @@ def write_openvino(
     core = import_openvino().Core()
     if options.half and not computes_bf16(core):
         LOGGER.warning("This CPU does not compute in bf16, so that the folder is compared in single precision alone.")
-    temporary = out.with_name(f".{os.getpid()}.{out.name}.tmp")
-    write = functools.partial(write_folder, stem=out.name.removesuffix(ENDING) or "detector")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    shutil.rmtree(temporary, ignore_errors=True)
-    try:
-        reports = []
+    make = functools.partial(write_folder, stem=out.name.removesuffix(ENDING) or "detector")
+    reports: list[ParityReport] = []
+
+    def write(temporary: Path) -> None:
         if parity:
-            reports = [write_proven(write, model, temporary, out, options, meta, data)]
+            reports.append(write_proven(make, model, temporary, out, options, meta, data))
         else:
-            write(model, temporary, options, meta)
-        shutil.rmtree(out, ignore_errors=True)
-        temporary.replace(out)
-        finish_report(out, reports)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+            make(model, temporary, options, meta)
+
+    write_folder_atomically(out, write)
+    finish_report(out, reports)
 
 
 def write_folder(

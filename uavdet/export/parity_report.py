@@ -39,7 +39,7 @@ class RowFigures:
         worst_image: The image of the least IoU.
         median_iou: Least median IoU of an image.
         median_logit_difference: Greatest median difference of an image's scores, in logits.
-        paired: Least share of an image's rows that have a counterpart.
+        paired: Least share of an image's rows that have a counterpart, or whose place rows of one score may take.
         score_difference: Greatest difference of an image's scores, both sorted.
         confident: Share of the checkpoint's confident rows that were found again; None where it has none.
     """

@@ -23,6 +23,9 @@ _MARGIN = 1.25
 """Width of a scene over that of the network's input, so that stretching has something to do."""
 _LEAST_SIDE = 160
 """Least side of a scene in pixels, over the margin: in smaller ones its objects find no place."""
+_KEPT = 128
+"""Scenes that are kept for the next comparison: as many as the longest takes, 0.2 GB at 640x640 pixels. Of fewer each
+would be gone when it is asked for again."""
 _SYNONYMS = {"person": {"person", "people", "pedestrian"}, "bicycle": {"bicycle", "bike"}}
 
 
@@ -127,7 +130,7 @@ def _scene_samples(names: Mapping[int, str], size: tuple[int, int], count: int) 
     return Samples(images, GroundTruth(truths, dict(names)) if annotated else None, f"{count} synthetic scenes")
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=_KEPT)
 def _render(seed: int, modality: str, height: int, width: int) -> SceneFrame:
     """Return the first frame of a scene, which may not be written to: it is kept for the next comparison."""
     config = SceneConfig(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from uavdet.engine.atomic import write_atomically
 from uavdet.errors import ExportError, MissingDependencyError, UsageError, one_line
 from uavdet.export.cuda_memory import CudaRuntime
 from uavdet.export.tensorrt_precision import keep_float32
@@ -198,7 +199,5 @@ def _write_timing_cache(config: Any, file: Path | None) -> None:
     cache = config.get_timing_cache() if file is not None else None
     if file is None or cache is None:
         return
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f".{file.name}.tmp")
-    temporary.write_bytes(bytes(cache.serialize()))
-    temporary.replace(file)
+    content = bytes(cache.serialize())
+    write_atomically(file, lambda temporary: temporary.write_bytes(content))

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from ultralytics.nn.modules import head as ultralytics_head
 
+from uavdet.nn.deformable import DeformableAttention
 from uavdet.nn.registry import register
 
 _PRIOR_PROBABILITY = 0.01
@@ -82,6 +83,8 @@ class RTDETRDecoder(ultralytics_head.RTDETRDecoder):
         if box_loss not in {None, "giou", "siou"}:
             raise ValueError(f"box_loss={box_loss!r} is not usable: give giou or siou")
         self.expansion, self.box_loss = check_expansion(expansion), box_loss
+        for layer in self.decoder.layers:
+            layer.cross_attn.__class__ = DeformableAttention  # the same weights, read another way
         if padding_class:
             self.denoising_class_embed = nn.Embedding(nc + 1, self.hidden_dim, padding_idx=nc)
         # Instance attributes: the class attributes of Ultralytics' head would be shared by every model in the process.
@@ -102,6 +105,39 @@ class RTDETRDecoder(ultralytics_head.RTDETRDecoder):
         bias = -math.log((1 - _PRIOR_PROBABILITY) / _PRIOR_PROBABILITY)
         for scores in (self.enc_score_head, *self.dec_score_head):
             nn.init.constant_(scores.bias, bias)
+
+    def _get_decoder_input(
+        self, feats: Tensor, shapes: list[list[int]], dn_embed: Tensor | None = None, dn_bbox: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Select the queries; in training, only what is selected has a graph, of which the rest is no part anyway.
+
+        Args:
+            feats: (B, S, C), the projected levels one after another.
+            shapes: Height and width of each level.
+            dn_embed: Denoising queries, (B, N, C).
+            dn_bbox: Their boxes as logits, (B, N, 4).
+
+        Returns:
+            Queries (B, N + Q, C) and their boxes as logits, both detached; the selected boxes cxcywh, normalised, and
+            their class logits.
+        """
+        if not (self.training and torch.is_grad_enabled()) or self.learnt_init_query:
+            return super()._get_decoder_input(feats, shapes, dn_embed, dn_bbox)
+        if self.dynamic or self.shapes != shapes:
+            self.anchors, self.valid_mask = self._generate_anchors(shapes, feats)
+            self.shapes = shapes
+        # With gradients on: what autocast has rounded without them would be used again where they are needed.
+        everywhere = self.enc_score_head(self.enc_output(self.valid_mask * feats.detach())).detach()
+        count = min(self.num_queries, everywhere.shape[1])
+        chosen = everywhere.max(-1).values.topk(count, 1).indices
+        image = torch.arange(len(feats), device=feats.device)[:, None]
+        features = self.enc_output(self.valid_mask[0, chosen] * feats[image, chosen])
+        anchors = self.anchors[0, chosen]
+        boxes = self.enc_bbox_head(features) + anchors
+        queries, references = features.detach(), boxes.detach()
+        if dn_embed is not None and dn_bbox is not None:
+            queries, references = torch.cat([dn_embed, queries], 1), torch.cat([dn_bbox.detach(), references], 1)
+        return queries, references, boxes.sigmoid(), self.enc_score_head(features)
 
     def forward(self, x: list[Tensor], batch: dict[str, Any] | None = None) -> Any:
         """Detect objects in feature maps.

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from uavdet.errors import CheckpointError, UsageError, one_line
+from uavdet.other_formats import refuse_other_format
 from uavdet.runtime.binding import BoundBuffers
 from uavdet.runtime.files import create_session, open_on_cpu
 from uavdet.runtime.metadata import NetworkMetadata, describe_network
@@ -23,6 +24,7 @@ from uavdet.runtime.providers import (
     PROVIDERS,
     Device,
     candidates,
+    check_tensorrt,
     import_onnxruntime,
     provider_options,
     read_device,
@@ -54,6 +56,7 @@ class OpenedNetwork:
 
 def open_network(path: Path, device: str | int | None, threads: int, half: bool | None) -> OpenedNetwork:
     """Open a file or, for OpenVINO, a folder; see `uavdet.runtime.Session` for arguments and errors."""
+    refuse_other_format(path)
     if path.name.endswith("_openvino_model"):
         from uavdet.runtime.openvino_session import open_openvino
 
@@ -124,8 +127,10 @@ def _open_on(device: Device, network: NetworkMetadata, threads: int, half: bool 
 
     Raises:
         CheckpointError: It gives numbers that are not finite.
-        UsageError: The device does not work.
+        UsageError: The device does not work, or is a TensorRT that is known to be wrong.
     """
+    if device.name == "tensorrt":
+        check_tensorrt()
     in_half = device.name == "tensorrt" if half is None else half
     name = PROVIDERS[str(device.name)]
     try:

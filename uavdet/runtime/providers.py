@@ -7,13 +7,16 @@ import hashlib
 import json
 import logging
 import os
+import platform
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from uavdet.errors import MissingDependencyError, UsageError
+from uavdet.errors import MissingDependencyError, UAVDetError, UsageError
+from uavdet.export.cuda_memory import CudaRuntime
+from uavdet.export.tensorrt_versions import Platform, check_platform
 from uavdet.runtime.metadata import NetworkMetadata
 
 _LOG = logging.getLogger(__name__)
@@ -242,6 +245,30 @@ def engine_folder(path: Path) -> Path:
             digest.update(block)
     runtime = import_onnxruntime().__version__
     return cache_folder() / "tensorrt" / f"{digest.hexdigest()[:16]}-trt{tensorrt_version() or '-none'}-ort{runtime}"
+
+
+def check_tensorrt() -> None:
+    """Refuse a TensorRT that is known to compute this kind of network wrongly, and warn of one that was reported to.
+
+    Raises:
+        UsageError: See `uavdet.export.tensorrt_versions.check_platform`.
+    """
+    version = tensorrt_version()
+    if version is None:  # the provider itself says what is missing
+        return
+    for warning in check_platform(Platform(version, _cuda_version(), "", platform.machine())):
+        _LOG.warning("%s", warning)
+
+
+def _cuda_version() -> str:
+    """Return the version of the CUDA that ONNX Runtime was built for, else of the one that is here, else '0'."""
+    told = getattr(import_onnxruntime(), "cuda_version", None)
+    if told:
+        return str(told)
+    try:
+        return CudaRuntime().version
+    except UAVDetError:
+        return "0"
 
 
 def tensorrt_version() -> str | None:

@@ -45,4 +45,5 @@ def test_two_processes_give_the_gradients_of_one(tmp_path):
     for given, _ in shares:
         assert given.keys() == expected.keys()
         for name, value in expected.items():
-            torch.testing.assert_close(given[name], value, rtol=1e-3, atol=1e-4)
+            # Of the whole tensor: large gradients of several losses cancel in some values, to rounding's size.
+            assert (given[name] - value).norm() <= 3e-4 * value.norm() + 1e-6, name

@@ -134,7 +134,7 @@ class SpectralEnhancement(TrainingMethod):
             # quarter of it): most of it lies in few cells, and small features have fine steps. The losses rise as in
             # float32, within the noise; a first layer in float32 or random rounding changes nothing.
             pairs = zip(changed, self._perturbation(model, maps), strict=True)
-            changed = [(level.float() + step).to(level.dtype) for level, step in pairs]
+            changed = [(level + step).to(level.dtype) for level, step in pairs]  # the step is float32, and so the sum
         terms = auxiliary_terms(model, self._features, changed, batch, denoising=self.args.aux_denoising)
         return branch_losses(model, terms)
 

@@ -37,7 +37,7 @@ def adversarial_perturbation(
         for index, gradient in enumerate(branch_gradients(branch * scale, maps)):
             if gradient is not None:
                 total[index] += unit_step(gradient, norm)
-    return [steps * (rho / len(branches)) for steps in total]
+    return [steps.mul_(rho / len(branches)) for steps in total]
 
 
 def branch_gradients(loss: Tensor, maps: Sequence[Tensor]) -> Sequence[Tensor | None]:
@@ -50,8 +50,7 @@ def branch_gradients(loss: Tensor, maps: Sequence[Tensor]) -> Sequence[Tensor | 
 def unit_step(gradient: Tensor, norm: Norm = "image") -> Tensor:
     """Return a gradient at the length that Eq. 6 gives it, for rho = 1.
 
-    The values are divided by their largest magnitude first, so that squares of tiny or huge ones stay in the range of
-    float32. What is zero or not finite gives zero.
+    Lengths hold for tiny and huge values too. What is zero or not finite gives zero.
 
     Args:
         gradient: (B, C, H, W), of any precision.
@@ -64,9 +63,16 @@ def unit_step(gradient: Tensor, norm: Norm = "image") -> Tensor:
     """
     values = gradient.detach().float()
     over = list(range(1 if norm == "image" else 0, values.ndim))
-    largest = values.abs().amax(over, keepdim=True)
-    usable = torch.isfinite(largest) & (largest > 0)
-    values = torch.where(usable, values / largest, 0.0)
-    length = values.square().sum(over, keepdim=True).sqrt()
     share = _AUTHORS_BATCH**-0.5 if norm == "image" else 1.0
-    return torch.where(usable, values * (share / length), 0.0)
+    length = torch.linalg.vector_norm(values, 2, over, keepdim=True)
+    ordinary = (length > 1e-15) & (length < 1e15)
+    steps = values * (share / length)
+    return steps if bool(ordinary.all()) else torch.where(ordinary, steps, _extreme_step(values, over, share))
+
+
+def _extreme_step(values: Tensor, over: list[int], share: float) -> Tensor:
+    """Return values of any magnitude at a length, those that are zero or not finite as zero."""
+    length = torch.linalg.vector_norm(values, 2, over, keepdim=True, dtype=torch.float64)
+    usable = torch.isfinite(length) & (length > 0)
+    root = torch.where(usable, share / length, 0.0).sqrt().float()  # float32 has room for it, and not for its square
+    return torch.where(usable, values, 0.0) * root * root

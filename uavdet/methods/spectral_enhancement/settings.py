@@ -48,8 +48,8 @@ class SETArgs(MethodArgs):
       random boxes around the objects, which say more of the noise than of the features, and the auxiliary pass would
       draw other ones than the main pass, and train on twice as many.
     * `branches=separate` is the paper's. It costs a gradient a branch, most of what the method costs: a step of
-      so-detr-r18 at 640 takes 1.7 times the processor time of a plain one. With `branches=merged` the sum of the losses
-      counts as one branch, M = 1: 1.4 times, without the balance between branches (benchmarks/training_overhead.py).
+      so-detr-r18 at 640 takes 1.5 times the time of a plain one. With `branches=merged` the sum of the losses counts as
+      one branch, M = 1: 1.35 times, without the balance between branches (benchmarks/training_overhead.py).
     * The head's batch normalisation learns its statistics in the main pass alone (the paper's head has none).
     """
 
