@@ -1,5 +1,6 @@
 """From the command to a file in int8."""
 
+import copy
 import importlib.util
 import json
 from dataclasses import dataclass, replace
@@ -34,6 +35,23 @@ def data(tmp_path_factory):
     return write_dataset(tmp_path_factory.mktemp("scenes"), {"train": 6, "val": 4}, config, NAMES, ("thermal",))
 
 
+@pytest.fixture(autouse=True, scope="module")
+def shared_graphs():
+    """Export a model in float once for all plans with the same options, and measure rows on one image."""
+    graphs, make = {}, int8._float_graph
+
+    def cached(model, options):
+        key = (id(model), repr(replace(options, quantization=None)))
+        if key not in graphs:
+            graphs[key] = model, make(model, options)  # the model is kept, so that its id stays its own
+        return copy.deepcopy(graphs[key][1])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(int8, "_float_graph", cached)
+        patch.setattr(int8, "_SENSITIVITY_IMAGES", 1)
+        yield
+
+
 @pytest.fixture
 def lenient(monkeypatch):
     """Let the gate pass every file, and return the files that it saw."""
@@ -57,7 +75,7 @@ class Verdict:
 
 
 @pytest.fixture(scope="module")
-def model():
+def model(shared_graphs):
     """Return a small detector, untrained, of four classes."""
     small = UAVDet("rtdetr-n.yaml", queries=20)
     small.module = make_model("rtdetr-n", nc=4, queries=20)
