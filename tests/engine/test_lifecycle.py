@@ -101,7 +101,7 @@ def test_its_weights_predict_track_and_export(killed_run, clip, tmp_path):
     result = run("predict", f"model={weights}", f"source={clip}", *common)
     assert len(result["results"]) == 6
     assert all(0 <= d["box"]["x1"] <= d["box"]["x2"] <= 160 for r in result["results"] for d in r["detections"])
-    assert (Path(result["save_dir"]) / "clip.avi").exists()
+    assert (Path(result["save_dir"]) / "clip.mp4").exists()
     tracked = run("track", f"model={weights}", f"source={clip}", *common)
     assert all("track_id" in d for r in tracked["results"] for d in r["detections"])
     exported = run("export", f"model={weights}", "format=onnx", "imgsz=64", f"out={tmp_path / 'x.onnx'}", "json=True")
