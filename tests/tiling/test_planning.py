@@ -4,6 +4,7 @@ import math
 
 import pytest
 
+from uavdet.errors import UsageError
 from uavdet.tiling import TilingOptions, plan_tiles
 from uavdet.tiling.grid import tile_grid
 from uavdet.tiling.planning import LARGE, ROUNDING, WHOLE, TrainingSizes, read_training_sizes
@@ -152,3 +153,8 @@ def test_the_reason_is_one_line(size, line):
     assert reason.startswith(line)
     assert "at 0.90 (median 20 pixels)" in reason
     assert "\n" not in reason
+
+
+def test_more_tiles_than_anybody_wants_are_refused():
+    with pytest.raises(UsageError, match=r"cuts a frame of 640x512 into 327680 tiles, more than 50000\. Give larger"):
+        plan_tiles((640, 512), (512, 512), TilingOptions(tile="1x1", overlap=0.0))

@@ -14,6 +14,8 @@ import pytest
 from tests.runtime.networks import write_network
 from uavdet.cli import main
 from uavdet.data.scenes import Scene, SceneConfig
+from uavdet.errors import DataError
+from uavdet.video.command import _refuse_unwritable
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("trackers")
@@ -200,3 +202,10 @@ def test_tracking_takes_no_torch(weights, clip, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["report"]["processed"] == 6
+
+
+@pytest.mark.parametrize(("place", "error"), [("run/x.jpg", DataError), ("", DataError), ("../other/x.jpg", OSError)])
+def test_a_folder_that_cannot_be_written_is_named(tmp_path, place, error):
+    path = Path(os.path.normpath(tmp_path / place))
+    with pytest.raises(error, match="Permission denied"), _refuse_unwritable(tmp_path / "run"):
+        raise PermissionError(13, "Permission denied", str(path))

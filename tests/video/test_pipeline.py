@@ -8,6 +8,7 @@ import pytest
 
 from tests.video.stand_ins import FakeDetector, FakeSource, ListSink
 from uavdet.errors import DataError, UsageError
+from uavdet.video import stages
 from uavdet.video.pipeline import Stream
 
 
@@ -265,3 +266,17 @@ def test_run_reads_all_for_sinks_and_callback():
 def test_settings_that_make_no_sense_are_refused(options, message):
     with pytest.raises(UsageError, match=message):
         Stream([FakeSource(1)], FakeDetector(), **options)
+
+
+def test_a_thread_that_hangs_is_waited_for_and_told_of_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(stages, "_JOIN_SECONDS", 0.01)
+    release = threading.Event()
+    thread = threading.Thread(target=release.wait, name="hangs", daemon=True)
+    thread.start()
+    for _ in range(3):
+        stages.join_threads([thread])
+    release.set()
+    thread.join()
+    assert [record.getMessage() for record in caplog.records] == ["hangs does not end; it is left behind."]

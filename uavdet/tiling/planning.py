@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from uavdet.errors import UsageError
 from uavdet.tiling.grid import fitting_side, tile_grid
 from uavdet.tiling.options import TilingOptions
 
@@ -20,6 +21,8 @@ LARGE = 32.0
 """Network pixels from which on an object is no small one: COCO's bound. Objects that stay above may shrink further."""
 LONG = 1.5
 """Length of an object in square roots of its area, as the statistics measure it: that of a car seen from above."""
+MOST_TILES = 50_000
+"""More tiles of a frame are taken for a slip; 20,000x20,000 pixels hold 12,500 of 256x256 that overlap by 0.3."""
 
 
 @dataclass(frozen=True)
@@ -102,10 +105,18 @@ def plan_tiles(
         imgsz: (height, width) of the network's input.
         options: What was asked for.
         training: How large objects were in training, or None where it is not known.
+
+    Raises:
+        UsageError: There would be too many tiles.
     """
     inputs = (imgsz[1], imgsz[0])
     tile = _choose_tile(size, inputs, options.overlap, training) if options.tile == "auto" else options.tile
     windows = tile_grid(size, tile, options.overlap)  # type: ignore[arg-type]
+    if len(windows) > MOST_TILES:
+        raise UsageError(
+            f"tile={options.tile} cuts a frame of {size[0]}x{size[1]} into {len(windows)} tiles, more than "
+            f"{MOST_TILES}. Give larger tiles, or less overlap."
+        )
     whole_side = options.overlap * int((windows[0, 2:] - windows[0, :2]).min())
     full_frame = len(windows) > 1 and _wants_full_frame(whole_side, options, training)
     if full_frame:

@@ -7,6 +7,7 @@ import logging
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, TextIO
 
 from uavdet.errors import DataError
@@ -53,6 +54,7 @@ class StreamCommand:
         self.say(about)
         with (
             _log_to(sys.stderr),
+            _refuse_unwritable(folder),
             open_stream(detector, options, folder, on_plan=self.say) as stream,
         ):
             more: dict[str, Any] = {"device": detector.device}
@@ -108,6 +110,20 @@ def _log_to(output: TextIO) -> Iterator[None]:
     finally:
         logger.removeHandler(handler)
         logger.propagate = propagates
+
+
+@contextlib.contextmanager
+def _refuse_unwritable(folder: Path) -> Iterator[None]:
+    """Turn the system's refusal to write into the folder of the run into an error for users."""
+    try:
+        yield
+    except OSError as error:
+        if not isinstance(error.filename, str):
+            raise
+        path = Path(error.filename)
+        if not (path.is_relative_to(folder) or folder.is_relative_to(path)):
+            raise
+        raise DataError(f"{path} cannot be written: {error.strerror}. Give another folder: project=FOLDER.") from error
 
 
 def _refuse_failed(report: StreamReport) -> None:

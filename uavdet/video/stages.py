@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+import weakref
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 _LOGGER = logging.getLogger("uavdet.video")
 _JOIN_SECONDS = 30.0
+_LEFT_BEHIND: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
 _DEPTH = 4
 
 
@@ -268,8 +270,9 @@ def join_threads(threads: Sequence[threading.Thread]) -> None:
     """Wait for threads to end; one that does not, such as a decoder that hangs in its library, is told of and left."""
     deadline = time.monotonic() + _JOIN_SECONDS
     for thread in threads:
-        if thread.ident is None or thread is threading.current_thread():
+        if thread.ident is None or thread is threading.current_thread() or thread in _LEFT_BEHIND:
             continue
         thread.join(max(deadline - time.monotonic(), 0.0))
         if thread.is_alive():
+            _LEFT_BEHIND.add(thread)  # an end with Ctrl-C comes here several times, and waits once
             _LOGGER.warning("%s does not end; it is left behind.", thread.name)

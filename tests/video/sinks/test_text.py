@@ -108,7 +108,7 @@ def test_videos_have_a_file_each_and_pictures_of_a_source_one(tmp_path):
 
 
 def test_what_was_not_tracked_has_no_mot_file(tmp_path):
-    with pytest.raises(UsageError, match="Set tracker=botsort"):
+    with pytest.raises(UsageError, match="Run 'uavdet track'"):
         write(tmp_path, "mot", [frame(0)])
 
 

@@ -126,7 +126,10 @@ class MotSink(Sink):
         """
         found = frame.detections
         if found is None or found.track_ids is None:
-            raise UsageError("sinks=mot writes tracks, but nothing is tracked. Set tracker=botsort, or sinks=jsonl.")
+            raise UsageError(
+                "sinks=mot writes tracks, but nothing is tracked. "
+                "Run 'uavdet track', in Python set tracker=botsort, or take sinks=jsonl."
+            )
         file, _ = self._files.get(self.folder / "mot" / f"{self._sequence(frame)}.txt")
         for box, score, identity in zip(
             found.boxes.astype(float).tolist(), found.scores.tolist(), found.track_ids.tolist(), strict=True

@@ -190,7 +190,8 @@ class StreamSource(Source):
             self._fail(f"{error.reason} after {self.statistics.frames} frames. It is a file, so it is not begun again")
         if self._reconnection.is_exhausted(self._failures):
             retries = self._reconnection.max_retries
-            self._fail(f"{error.reason}. Given up after {retries} retries (max_retries={retries})")
+            word = "retry" if retries == 1 else "retries"
+            self._fail(f"{error.reason}. Given up after {retries} {word} (max_retries={retries})")
         delay = self._reconnection.delay(self._failures, self._random)
         message = f"{error.reason}; attempt {self._failures} in {delay:.1f} s"
         self._reporter.report("retrying", message, attempt=self._failures, delay=delay, reason=error.reason)
