@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -51,6 +51,8 @@ def write_results(
     except BrokenPipeError:
         raise
     except BaseException as error:
+        if isinstance(entries, Generator):
+            entries.close()  # what it adds to `more` at its end belongs to the object
         end(error)
         raise
     end(None)

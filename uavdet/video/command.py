@@ -6,7 +6,7 @@ import contextlib
 import logging
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -58,11 +58,11 @@ class StreamCommand:
             open_stream(detector, options, folder, on_plan=self.say) as stream,
         ):
             more: dict[str, Any] = {"device": detector.device}
-            entries = self._entries(stream, more)
-            if self._as_json:
-                count = write_results(entries, lambda: folder, self._output, more)
-            else:
-                count = sum(1 for _ in entries)
+            with contextlib.closing(self._entries(stream, more)) as entries:
+                if self._as_json:
+                    count = write_results(entries, lambda: folder, self._output, more)
+                else:
+                    count = sum(1 for _ in entries)
         if not count:
             raise DataError(f"source={options['source']} holds nothing that could be read: it is empty.")
         if folder.is_dir():
@@ -74,7 +74,7 @@ class StreamCommand:
         if self._options.get("verbose", True):
             print(text, file=self._says)
 
-    def _entries(self, stream: Stream, more: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    def _entries(self, stream: Stream, more: dict[str, Any]) -> Generator[dict[str, Any], None, None]:
         """Yield a result a frame as JSON has it; the report of the run is added to `more` at its end."""
         progress = None
         try:
