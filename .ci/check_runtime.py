@@ -146,7 +146,7 @@ def check_bad_input(weights: str, picture: Path, folder: Path) -> None:
         ([model, f"source={folder / 'text.jpg'}"], 3, "cannot be decoded"),
         ([model, good, "device=cuda"], 2, "uavdet[runtime-gpu]"),
         ([model, good, "device=openvino"], 2, "uavdet[runtime-openvino]"),
-        ([model, "source=rtsp://127.0.0.1/x"], 6, "needs av (PyAV), which is not installed. It comes with: pip install"),
+        ([model, "source=rtsp://127.0.0.1/x"], 6, "needs av (PyAV), which is not installed"),
         ([model, good, "show=True"], 6, "pip install 'uavdet[train]'"),
         ([good], 6, "pip install 'uavdet[train]'"),
     ):
