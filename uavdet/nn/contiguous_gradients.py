@@ -2,7 +2,7 @@
 
 For a batch of one image, PyTorch's CPU kernels (seen in 2.15) misread the gradient that enters BatchNorm2d where its
 memory is laid out channels last and the input's is not, in training and in evaluation: its values come back at other
-cells. For several images they are right but slow: 13 ms where a copy and the fast kernel take 3 (2 images, 256 channels
+cells. For several images they are right but slow: 10 ms where a copy and the fast kernel take 3 (2 images, 256 channels
 of 80x80, bfloat16). A DETR's head makes such gradients, as it flattens its maps to (B, H * W, C) right behind a
 BatchNorm.
 """
