@@ -13,8 +13,9 @@ from typing import Any, TextIO
 from uavdet.errors import DataError
 from uavdet.json_output import write_results
 from uavdet.run_folders import output_folder
+from uavdet.tiling.detector import TileableDetector
 from uavdet.video.frames import VideoFrame
-from uavdet.video.opening import ImageDetector, open_stream
+from uavdet.video.opening import open_stream
 from uavdet.video.pipeline import Stream
 from uavdet.video.progress import Progress, open_progress
 from uavdet.video.report import StreamReport
@@ -38,7 +39,7 @@ class StreamCommand:
         self._as_json = bool(options.get("json"))
         self._says: TextIO = sys.stderr if self._as_json else self._output
 
-    def run(self, detector: ImageDetector, about: str) -> int:
+    def run(self, detector: TileableDetector, about: str) -> int:
         """Detect, write what was asked for, and return the exit code.
 
         Args:

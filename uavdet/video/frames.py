@@ -31,6 +31,7 @@ class VideoFrame:
         detections: What was found; after tracking, the confirmed tracks with their identities.
         fields: What else is known of it, by name, such as telemetry; sinks write it beside the detections.
         timings: Milliseconds by stage: decode, preprocess, inference, postprocess, track; and `age` when published.
+        begin: Index of the first frame of its video, where its source has several.
     """
 
     image: np.ndarray
@@ -44,3 +45,9 @@ class VideoFrame:
     detections: Detections | None = None
     fields: dict[str, Any] = field(default_factory=dict)
     timings: dict[str, float] = field(default_factory=dict)
+    begin: int = 0
+
+    @property
+    def number(self) -> int:
+        """Number in its video, or among the pictures of its source, from 1; frames that were dropped are counted."""
+        return self.index - self.begin + 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from uavdet.arguments import parse_options
 from uavdet.errors import UsageError
@@ -33,17 +33,8 @@ _ULTRALYTICS_ADDRESSES = ("youtube.com/", "youtu.be/")
 _ULTRALYTICS_PICTURES = frozenset({".dng", ".heic", ".heif"})
 
 
-class ImageDetector(TileableDetector, Protocol):
-    """What a stream is opened with: `uavdet.runtime.Detector` or `uavdet.engine.torch_detector.TorchDetector`."""
-
-    @property
-    def grey(self) -> bool:
-        """Whether the network reads grey pictures."""
-        ...
-
-
 def open_stream(
-    detector: ImageDetector,
+    detector: TileableDetector,
     options: Options,
     folder: Path,
     *,
@@ -193,7 +184,7 @@ def check_batch(batch: float | None) -> None:
         raise UsageError(f"batch={batch} is for training alone. Give a whole number of at least 1.")
 
 
-def _tile(detector: ImageDetector, options: Options, on_plan: Callable[[str], None] | None) -> FrameDetector:
+def _tile(detector: TileableDetector, options: Options, on_plan: Callable[[str], None] | None) -> FrameDetector:
     """Return what detects tile by tile where that was asked for."""
     given = {name: options[name] for name in _TILING if options.get(name) is not None}
     if options.get("tile") is None:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -117,3 +118,15 @@ def test_several_sources_have_files_of_their_own(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "detections-0.csv", "detections-0.jsonl", "detections-1.csv", "detections-1.jsonl",
     ]  # fmt: skip
+
+
+def test_every_video_of_a_source_begins_with_frame_one(tmp_path):
+    with open_sinks("mot", tmp_path, NAMES) as sinks:
+        for index, (name, begin) in enumerate([("a", 0), ("a", 0), ("b", 2)]):
+            tracked = found([(1, 2, 3, 4)], ids=[7])
+            sinks.write(frame(index, tracked, path=Path(f"{name}.mp4"), begin=begin))
+    lines = {file.stem: file.read_text().splitlines() for file in (tmp_path / "mot").iterdir()}
+    assert {name: [line.split(",")[0] for line in rows] for name, rows in lines.items()} == {
+        "a": ["1", "2"],
+        "b": ["1"],
+    }

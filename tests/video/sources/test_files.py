@@ -284,3 +284,10 @@ def video_by_opencv(path):
         writer.write(paint(number, SIZE))
     writer.release()
     return path
+
+
+def test_frames_of_several_videos_are_numbered_in_their_own_video(tmp_path):
+    files = [picture(tmp_path / "a.jpg"), video(tmp_path / "b.mp4"), video(tmp_path / "c.mp4")]
+    given = [(frame.path.name, frame.index, frame.number) for frame in FileSource(files).frames()]
+    assert given[0] == ("a.jpg", 0, 1)
+    assert given[1:] == [(name, start + i, i + 1) for name, start in (("b.mp4", 1), ("c.mp4", 7)) for i in range(6)]

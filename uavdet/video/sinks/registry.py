@@ -54,7 +54,7 @@ class Sinks:
                 sink.close()
             except OSError as error:
                 errors.append(_refusal(sink, error))
-            except DataError as error:
+            except Exception as error:  # whatever it is, the others are closed
                 errors.append(error)
         if errors:
             raise errors[0]

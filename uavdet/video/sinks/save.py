@@ -56,7 +56,7 @@ class SaveSink(Sink):
         """
         name, found = self._sequences.of(frame), frame.detections
         if self._labels and found is not None:
-            number = "" if frame.pts is None else f"_{frame.index + 1}"
+            number = "" if frame.pts is None else f"_{frame.number}"
             self._write_labels(self.folder / "labels" / f"{name}{number}.txt", frame.image.shape[:2], found)
         if self._drawing is None:
             return

@@ -136,7 +136,7 @@ class MotSink(Sink):
         ):
             x1, y1, x2, y2 = box
             sides = ",".join(f"{value:.2f}" for value in (x1, y1, x2 - x1, y2 - y1))
-            file.write(f"{frame.index + 1},{identity},{sides},{score:.4f},-1,-1,-1\n")
+            file.write(f"{frame.number},{identity},{sides},{score:.4f},-1,-1,-1\n")
 
     def _sequence(self, frame: VideoFrame) -> str:
         """Return the name of a frame's sequence; the pictures of a source are one, named after the first."""

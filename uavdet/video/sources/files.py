@@ -188,7 +188,7 @@ class FileSource(Source):
                 if self.closed:
                     return
                 moment = timeline.place(decoded.pts)
-                yield self._frame(decoded.image, path, moment, reader.rate, decoded.milliseconds)
+                yield self._frame(decoded.image, path, moment, reader.rate, decoded.milliseconds, before)
         except LostError as error:
             self._reporter.report("corrupt", f"{path} {error.reason}: what follows is not read", path=str(path))
             self.statistics.corrupt += 1
@@ -213,7 +213,9 @@ class FileSource(Source):
     def _count_corrupt(self, reason: str) -> None:
         self.statistics.corrupt += 1
 
-    def _frame(self, image: np.ndarray, path: Path, pts: float | None, rate: float, milliseconds: float) -> VideoFrame:
+    def _frame(
+        self, image: np.ndarray, path: Path, pts: float | None, rate: float, milliseconds: float, begin: int = 0
+    ) -> VideoFrame:
         index = self.statistics.frames
         self.statistics.frames += 1
         return VideoFrame(
@@ -226,6 +228,7 @@ class FileSource(Source):
             rate=rate,
             path=path,
             timings={"decode": milliseconds},
+            begin=begin,
         )
 
 
