@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from ultralytics.nn.modules import head as ultralytics_head
 
+from uavdet.nn.attention import SelfAttention
 from uavdet.nn.deformable import DeformableAttention
 from uavdet.nn.registry import register
 
@@ -84,7 +85,8 @@ class RTDETRDecoder(ultralytics_head.RTDETRDecoder):
             raise ValueError(f"box_loss={box_loss!r} is not usable: give giou or siou")
         self.expansion, self.box_loss = check_expansion(expansion), box_loss
         for layer in self.decoder.layers:
-            layer.cross_attn.__class__ = DeformableAttention  # the same weights, read another way
+            layer.self_attn.__class__ = SelfAttention  # the same weights and numbers, computed another way
+            layer.cross_attn.__class__ = DeformableAttention
         if padding_class:
             self.denoising_class_embed = nn.Embedding(nc + 1, self.hidden_dim, padding_idx=nc)
         # Instance attributes: the class attributes of Ultralytics' head would be shared by every model in the process.

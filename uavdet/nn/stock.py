@@ -14,6 +14,7 @@ from typing import Any
 from torch import nn
 from ultralytics.nn.modules import block, conv, transformer
 
+from uavdet.nn.attention import SelfAttention
 from uavdet.nn.registry import Channels, single_source
 
 
@@ -64,7 +65,12 @@ def _rep_c3(row: RowContext) -> tuple[nn.Module, int]:
 
 
 def _aifi(row: RowContext) -> tuple[nn.Module, int]:
-    return row.repeat(lambda: transformer.AIFI(row.single, *row.args)), row.single
+    def build() -> nn.Module:
+        encoder = transformer.AIFI(row.single, *row.args)
+        encoder.ma.__class__ = SelfAttention  # the same weights and numbers, computed another way
+        return encoder
+
+    return row.repeat(build), row.single
 
 
 def _concat(row: RowContext) -> tuple[nn.Module, int]:
