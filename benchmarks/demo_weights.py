@@ -1,4 +1,4 @@
-"""Train the bundled weights as their card says: on synthetic thermal scenes, then on HIT-UAV with some scenes among it.
+"""Train the bundled weights as their card says: on synthetic thermal scenes, then on HIT-UAV, then at its full size.
 
     python benchmarks/demo_weights.py --hituav PATH/hituav/data.yaml [--folder runs/demo-weights]
 
@@ -9,6 +9,10 @@ again: a stage that was killed goes on.
 from __future__ import annotations
 
 import argparse
+import json
+import math
+import random
+from collections import Counter, defaultdict
 from pathlib import Path
 
 import yaml
@@ -19,6 +23,9 @@ from uavdet.engine.checkpoint import read_checkpoint
 
 SCENES = {"train": 3000, "val": 60}
 MIXED_IN = 200
+MIXED_IN_AT_FULL_SIZE = 100
+FREQUENT = 0.5
+"""Share of the images from which on a class is frequent enough; images of rarer ones are repeated."""
 NAMES = {"person": "Person", "car": "Car", "bicycle": "Bicycle", "truck": "OtherVehicle"}
 
 
@@ -30,11 +37,31 @@ def make_scenes(folder: Path) -> Path:
     return write_dataset(folder, SCENES, config, NAMES, modalities=("thermal",), workers=2)
 
 
-def make_mixture(folder: Path, scenes: Path, hituav: Path) -> Path:
-    """Return the YAML of HIT-UAV with synthetic scenes in its training split."""
+def repeat_rare_classes(hituav: Path) -> list[Path]:
+    """Return the training images, those of rare classes more than once (LVIS, arXiv 1908.03195, appendix B.2).
+
+    An image is repeated as its rarest class asks for: the root of `FREQUENT` over the share of images with that class,
+    rounded up or down at random.
+    """
     real = yaml.safe_load(hituav.read_text(encoding="utf-8"))
-    images = sorted((scenes.parent / "images" / "train").iterdir())[:MIXED_IN]
-    images += sorted((hituav.parent / real["train"]).iterdir())
+    truth = json.loads((hituav.parent / real["annotations"]["train"]).read_text(encoding="utf-8"))
+    classes: dict[int, set[int]] = defaultdict(set)
+    for annotation in truth["annotations"]:
+        classes[annotation["image_id"]].add(annotation["category_id"])
+    images = Counter(category for present in classes.values() for category in present)
+    repeats = {c: max(1.0, math.sqrt(FREQUENT * len(truth["images"]) / count)) for c, count in images.items()}
+    rng, repeated = random.Random(0), []
+    for image in truth["images"]:
+        wanted = max((repeats[category] for category in classes[image["id"]]), default=1.0)
+        times = int(wanted) + (rng.random() < wanted - int(wanted))
+        repeated += [hituav.parent / real["train"] / Path(image["file_name"]).name] * times
+    return repeated
+
+
+def make_mixture(folder: Path, scenes: Path, mixed_in: int, hituav: Path, images: list[Path]) -> Path:
+    """Return the YAML of HIT-UAV whose training split is these images and some synthetic scenes."""
+    real = yaml.safe_load(hituav.read_text(encoding="utf-8"))
+    images = sorted((scenes.parent / "images" / "train").iterdir())[:mixed_in] + images
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "train.txt").write_text("\n".join(str(image.resolve()) for image in images), encoding="utf-8")
     mixture = {
@@ -64,8 +91,12 @@ def main() -> None:
     args = parser.parse_args()
     scenes = make_scenes(args.folder / "scenes")
     pretrained = train_stage("so-detr-n.yaml", scenes, "demo-scenes", args.folder, "scenes-run")
-    mixture = make_mixture(args.folder / "mixture", scenes, args.hituav)
-    weights = train_stage(str(pretrained), mixture, "demo-thermal", args.folder, "thermal-run")
+    real = sorted((args.hituav.parent / "images" / "train").iterdir())
+    mixture = make_mixture(args.folder / "mixture", scenes, MIXED_IN, args.hituav, real)
+    smaller = train_stage(str(pretrained), mixture, "demo-thermal", args.folder, "thermal-run")
+    repeated = repeat_rare_classes(args.hituav)
+    balanced = make_mixture(args.folder / "balanced", scenes, MIXED_IN_AT_FULL_SIZE, args.hituav, repeated)
+    weights = train_stage(str(smaller), balanced, "demo-full-size", args.folder, "full-size-run")
     metrics = UAVDet(str(weights)).val(data=str(args.hituav), project=str(args.folder), name="val")
     print({key: round(value, 4) for key, value in metrics.items() if key.startswith("coco/")})
     exported = UAVDet(str(weights)).export(format="safetensors", half=True, out="so-detr-n-demo.safetensors")

@@ -26,6 +26,15 @@ def test_weights_of_another_model_are_refused(model):
         load_weights(model, {"x": torch.zeros(1)}, partial=True)
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused(model, value):
+    weights = {key: tensor.clone() for key, tensor in model.state_dict().items()}
+    broken = next(key for key in weights if key.endswith(".weight"))
+    weights[broken].view(-1)[3] = value
+    with pytest.raises(CheckpointError, match=f"1 of {len(weights)} tensors hold values that are not finite.*{broken}"):
+        load_weights(model, weights)
+
+
 def test_class_rows_move_by_name(model):
     fresh = build_model(load_model_config("rtdetr-n"), nc=3)
     fresh.names = {0: "boat", 1: "Car", 2: "person"}

@@ -59,7 +59,7 @@ def load_weights(
         partial: Accept weights that fill only a part of the model.
 
     Raises:
-        CheckpointError: Some tensors of the model are not filled, and `partial` is off.
+        CheckpointError: Some tensors of the model are not filled, and `partial` is off; or a weight is not finite.
     """
     own = model.state_dict()
     weights = _fit_queries(_fit_classes(weights, own, names, getattr(model, "names", None)), own)
@@ -76,6 +76,12 @@ def load_weights(
         )
     if not fitting:
         raise CheckpointError("The weights do not fit the model: not one tensor has a place in it.")
+    broken = [key for key, value in fitting.items() if value.is_floating_point() and not bool(value.isfinite().all())]
+    if broken:
+        raise CheckpointError(
+            f"The weights are broken: {len(broken)} of {len(fitting)} tensors hold values that are not finite, the first "
+            f"is '{broken[0]}'. Take an earlier checkpoint of the training."
+        )
     model.load_state_dict({key: value.to(own[key].dtype) for key, value in fitting.items()}, strict=False)
     return report
 

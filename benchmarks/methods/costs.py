@@ -1,0 +1,62 @@
+"""What the networks of a table cost in ONNX Runtime on one thread: GFLOPs and milliseconds of processor time."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from arms import Arm
+from runner import Settings, run_name, write_model
+
+_RUNS = 60
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one image.
+
+    Attributes:
+        gflops: 10^9 operations.
+        milliseconds: Processor time from the picture to detections, the median of the runs.
+    """
+
+    gflops: float
+    milliseconds: float
+
+
+def measure(settings: Settings, arms: Iterable[Arm], seed: int) -> dict[str, Cost]:
+    """Return the cost of each trained arm; the networks take turns, and the same network is timed once."""
+    networks: dict[Path, list[str]] = {}
+    for arm in arms:
+        weights = settings.weights(run_name(arm, seed))
+        if weights.exists():
+            networks.setdefault(_export(settings, arm, weights), []).append(arm.name)
+    if not networks:
+        return {}
+    files = ",".join(map(str, networks))
+    figures = json.loads(_output(["benchmark", f"model={files}", f"runs={_RUNS}", "threads=1", "json=True"]))["models"]
+    return {
+        name: Cost(figure["gflops"], figure["processor"]["p50"])
+        for figure, names in zip(figures, networks.values(), strict=True)
+        for name in names
+    }
+
+
+def _export(settings: Settings, arm: Arm, weights: Path) -> Path:
+    """Write the network of an arm, once for arms that differ in training alone, and return the file."""
+    shrink = [option.replace("=", "-") for option in arm.options if option.startswith("thumbnail")]
+    model = write_model(settings, Arm(arm.name, arm.model)).stem.removesuffix("-set")
+    file = settings.folder / "exports" / f"{'-'.join([model, *shrink, str(arm.imgsz)])}.onnx"
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        _output(["export", f"model={weights}", f"imgsz={arm.imgsz}", f"out={file}", "parity=False"])
+    return file
+
+
+def _output(arguments: list[str]) -> str:
+    command = [sys.executable, "-m", "uavdet", *arguments]
+    return subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout

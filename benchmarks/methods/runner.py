@@ -1,0 +1,160 @@
+"""Trains and validates arms, one process and one thread each, as many at once as there are workers."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+from arms import SIDE, STARTS, Arm
+
+from uavdet.assets import find_yaml, read_yaml
+from uavdet.data.scenes import SceneConfig, write_dataset
+from uavdet.engine.checkpoint import read_checkpoint
+
+RECIPE = Path(__file__).with_name("recipe.yaml")
+SCENES = {"train": 3000, "val": 60}
+SCENE_EPOCHS = 3
+NAMES = {"person": "Person", "car": "Car", "bicycle": "Bicycle", "truck": "OtherVehicle"}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What all arms share.
+
+    Attributes:
+        folder: Where everything is written; what is complete there is not made again.
+        data: YAML of the real dataset.
+        epochs: Passes over its training images.
+        batch: Images a step.
+        workers: Arms at once.
+    """
+
+    folder: Path
+    data: Path
+    epochs: int
+    batch: int
+    workers: int
+
+    def weights(self, run: str) -> Path:
+        """Return the last checkpoint of a run."""
+        return self.folder / "train" / run / "weights" / "last.pt"
+
+    def validated(self, arm: Arm, seed: int) -> Path:
+        """Return the folder of an arm's scores."""
+        return self.folder / "val" / f"seed{seed}" / slug(arm.name)
+
+
+def slug(name: str) -> str:
+    """Return the name of an arm as a folder has it."""
+    return re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-")
+
+
+def run_name(arm: Arm, seed: int) -> str:
+    """Return the name of a training."""
+    return f"{slug(arm.name)}-{seed}"
+
+
+def prepare(settings: Settings) -> None:
+    """Write the synthetic scenes."""
+    if not (settings.folder / "scenes" / "data.yaml").exists():
+        config = SceneConfig(seed=100, size=(640, 512), objects=16, min_size=6, max_size=140)
+        write_dataset(settings.folder / "scenes", SCENES, config, NAMES, modalities=("thermal",), workers=2)
+
+
+def write_model(settings: Settings, arm: Arm) -> Path:
+    """Write the YAML of an arm's network and return its path."""
+    config = read_yaml(
+        find_yaml("so-detr-n.yaml" if arm.model == "so-detr-n-ddf" else f"{arm.model}.yaml", "cfg/models")
+    )
+    rows = config["head"]
+    for row in rows:
+        if arm.model == "so-detr-n-ddf" and row[2] == "EquivariantDDF":
+            row[2] = "DDF"
+        if arm.expansion is not None and row[2] == "RTDETRDecoder":
+            row[3][-1] = {**row[3][-1], "expansion": arm.expansion}
+    ending = "" if arm.expansion is None else f"-{arm.expansion}"
+    file = settings.folder / "models" / f"{arm.model}{ending}.yaml"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    if not file.exists():
+        file.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+    return file
+
+
+def run_arms(settings: Settings, arms: Iterable[Arm], seeds: Sequence[int]) -> list[str]:
+    """Pre-train what the arms start from, then train and validate each with every seed, the first seed of all first.
+
+    Returns:
+        A line for each run that failed; the others go on.
+    """
+    arms = sorted(arms, key=lambda arm: STARTS.index(arm.start))  # those whose start is ready first come first
+    failed: list[str] = []
+    with ThreadPoolExecutor(settings.workers) as pool:
+        starts = {name: pool.submit(pretrain, settings, name) for name in dict.fromkeys(arm.start for arm in arms)}
+
+        def run(arm: Arm, seed: int) -> None:
+            try:
+                starts[arm.start].result()
+                run_arm(settings, arm, seed)
+            except subprocess.CalledProcessError as error:
+                failed.append(f"{arm.name}, seed {seed}: {error}")
+
+        for seed in seeds:
+            for arm in arms:
+                pool.submit(run, arm, seed)
+    return failed
+
+
+def pretrain(settings: Settings, name: str) -> None:
+    """Train a network on the scenes."""
+    options = [f"data={settings.folder / 'scenes' / 'data.yaml'}", f"epochs={SCENE_EPOCHS}", f"imgsz={SIDE}"]
+    model = write_model(settings, Arm(name, name))
+    _train(settings, f"scenes-{name}", [f"model={model}", *options, "warmup_iterations=300"])
+
+
+def run_arm(settings: Settings, arm: Arm, seed: int) -> None:
+    """Train an arm and validate its last checkpoint, where that has not been done."""
+    run, folder = run_name(arm, seed), settings.validated(arm, seed)
+    if (folder / "report" / "metrics.json").exists():
+        return
+    start = settings.weights(f"scenes-{arm.start}")
+    options = [f"model={write_model(settings, arm)}", f"pretrained={start}", f"data={settings.data}"]
+    options += [f"epochs={settings.epochs}", f"imgsz={arm.imgsz}", f"seed={seed}", *arm.options]
+    _train(settings, run, options)
+    weights = settings.weights(run)
+    where = [f"project={folder.parent}", f"name={folder.name}", "exist_ok=True"]
+    scored = [f"model={weights}", f"data={settings.data}", f"imgsz={arm.imgsz}", "protocol=coco,aitod", "plots=False"]
+    _command(settings, f"{run}-val", ["val", *scored, *where])
+
+
+def _train(settings: Settings, run: str, options: list[str]) -> None:
+    last = settings.weights(run)
+    if last.exists() and read_checkpoint(last).training is None:
+        return
+    arguments = ["train", f"resume={last}"]
+    if not last.exists():
+        where = [f"project={settings.folder / 'train'}", f"name={run}", "exist_ok=True"]
+        arguments = ["train", f"recipe={RECIPE}", f"batch={settings.batch}", *options, *where]
+    _command(settings, run, arguments)
+
+
+def _command(settings: Settings, name: str, arguments: list[str]) -> None:
+    log = settings.folder / "logs" / f"{name}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    begin = time.perf_counter()
+    with log.open("w", encoding="utf-8") as file:
+        subprocess.run(
+            [sys.executable, "-m", "uavdet", *arguments],
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "YOLO_OFFLINE": "1"},
+            check=True,
+        )
+    print(f"{name}: {(time.perf_counter() - begin) / 60:.1f} min", flush=True)
