@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torchvision.ops import batched_nms
 
 from uavdet import UAVDet, demo
 from uavdet.cli import main
@@ -15,6 +16,8 @@ from uavdet.data.scenes import Scene, SceneConfig
 from uavdet.engine.validator import as_printed
 from uavdet.errors import CheckpointError, DataError, UsageError
 from uavdet.evaluation.protocol import Score
+from uavdet.evaluation.run_files import read_run
+from uavdet.runtime import Detector
 from uavdet.video.writer import VideoWriter
 
 SCENE = SceneConfig(seed=1, size=(160, 128), modality="thermal", objects=5)
@@ -266,6 +269,33 @@ def test_exported_files_give_the_same_results(model, frames, tmp_path):
     np.testing.assert_allclose(np.sort(given.boxes.conf), np.sort(expected.boxes.conf), atol=1e-3)
 
 
+def test_duplicates_go_alike_wherever_the_network_runs(model, frames, tiny_data, tmp_path):
+    settings = {"conf": 0.0, "iou": 0.4, "max_det": 6}
+    all_boxes = model(frames[0], conf=0.0, verbose=False)[0].boxes
+    kept = batched_nms(all_boxes.xyxy, all_boxes.conf, all_boxes.cls, 0.4)[:6]
+    assert 6 == len(kept) < len(all_boxes)
+    expected = all_boxes.conf[kept].numpy()
+    found = [
+        model(frames[0], verbose=False, **settings)[0].boxes.conf.numpy(),
+        next(iter(model.stream(frames_file(frames[0], tmp_path), **settings))).detections.scores,
+        Detector(model.export(format="onnx", out=str(tmp_path / "x.onnx")), **settings)(frames[0]).scores,
+    ]
+    for scores in found:
+        np.testing.assert_allclose(scores, expected, atol=1e-4)
+    plain = model.val(data=str(tiny_data), project=str(tmp_path), name="plain", plots=False)
+    fewer = model.val(data=str(tiny_data), project=str(tmp_path), name="fewer", plots=False, iou=0.0)
+    assert plain.keys() == fewer.keys()
+    runs = [read_run(tmp_path / name) for name in ("plain", "fewer")]
+    counts = [sum(len(found.scores) for found in run.detections.values()) for run in runs]
+    assert 0 < counts[1] < counts[0]
+
+
+def frames_file(frame, folder):
+    """Return a file of a frame without losses."""
+    assert cv2.imwrite(str(folder / "frame.png"), frame)
+    return folder / "frame.png"
+
+
 def test_safetensors_round_trip(model, frames, tmp_path):
     path = model.export(format="safetensors", out=str(tmp_path / "x.safetensors"))
     again = UAVDet(path)
@@ -470,7 +500,7 @@ def test_error_lines_have_no_colour_codes(model, frames, monkeypatch):
         (lambda m, d: m.predict(), UsageError, "No source"),
         (lambda m, d: m.predict("x.jpg", imgsz=1), UsageError, "imgsz=1"),
         (lambda m, d: m.predict("x.jpg", cnf=1), UsageError, "Did you mean 'conf'"),
-        (lambda m, d: m.predict("x.jpg", iou=0.5), UsageError, "belongs to YOLO"),
+        (lambda m, d: m.predict("x.jpg", iou=1.5), UsageError, "iou=1.5"),
         (lambda m, d: m.track("x.mp4", tracker="gone.yaml"), UsageError, "tracker=gone.yaml is unknown"),
         (lambda m, d: m.predict({"a": 1}), UsageError, "type dict is not taken"),
         (lambda m, d: m.predict(b"x"), UsageError, "type bytes is not taken"),

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 _VAL_CONFIDENCE = 0.001
 _VAL_BATCH = 16
+_NOTED = "name split imgsz conf iou max_det queries half single_cls classes ignore_fill".split()
+"""Arguments of a validation that its report holds."""
 
 
 class UAVDet(Detecting):
@@ -179,6 +181,7 @@ class UAVDet(Detecting):
         validator.data_config, validator.skip_bad = data, options["skip_bad"]
         validator.ignore_fill = options["ignore_fill"]
         if stretches:
+            validator.nms = options["iou"]
             validator.args.imgsz = options["imgsz"]  # two sides as well, which its constructor would make one
         return validator
 
@@ -188,8 +191,7 @@ class UAVDet(Detecting):
         setting = "queries" if self.family is not Family.STOCK_YOLO else "max_det"
         if warning := crowding_warning(validator.scored, limit, setting):
             LOGGER.warning(warning)
-        keys = ("name", "split", "imgsz", "conf", "max_det", "queries", "half", "single_cls", "classes", "ignore_fill")
-        settings = {key: options[key] for key in keys} | {"model": self.source, "data": str(data.yaml_file)}
+        settings = {key: options[key] for key in _NOTED} | {"model": self.source, "data": str(data.yaml_file)}
         settings |= {"max_det": limit, "run": str(folder), "network": self._network()}
         if self.checkpoint is not None:
             settings["seed"] = (self.checkpoint.meta.get("recipe") or {}).get("seed")

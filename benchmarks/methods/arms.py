@@ -7,7 +7,7 @@ from dataclasses import dataclass
 SIDE = 320
 """Side of the input of a trunk, in pixels."""
 
-STARTS = ("so-detr-n", "rtdetr-n", "so-detr-n-ddf")
+STARTS = ("so-detr-n", "rtdetr-n", "so-detr-n-ddf", "yolo26n", "rtdetr-resnet50")
 """Networks that are pre-trained, each on the same synthetic scenes."""
 
 TEACHER = "so-detr-n-demo"
@@ -26,6 +26,7 @@ class Arm:
         expansion: Ratio of the expanded IoU; None leaves that of the YAML, 1.25.
         options: Arguments of `uavdet train` over those of the recipe.
         imgsz: Side of the input in pixels.
+        stock: A model of Ultralytics, which trains by its own recipe.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Arm:
     expansion: float | str | None = None
     options: tuple[str, ...] = ()
     imgsz: int = SIDE
+    stock: bool = False
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,15 @@ TABLES = {
             _taught("DS2D2, explicit and full", "ds2d2"),
             _taught("KD-DETR", "kd-detr"),
             _taught("KD-DETR and DS2D2", "kd-detr,ds2d2"),
+        ),
+    ),
+    "together": Table(
+        "The best pair, and Ultralytics' models",
+        (
+            Arm("YOLO26n", "yolo26n", "yolo26n", stock=True),
+            Arm("RT-DETR, ResNet-50", "rtdetr-resnet50", "rtdetr-resnet50", stock=True),
+            PLAIN,
+            _taught("KD-DETR", "kd-detr"),
         ),
     ),
     "thumbdet": Table(

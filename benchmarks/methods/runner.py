@@ -70,7 +70,9 @@ def prepare(settings: Settings) -> None:
 
 
 def write_model(settings: Settings, arm: Arm) -> Path:
-    """Write the YAML of an arm's network and return its path."""
+    """Write the YAML of an arm's network and return its path; a stock one's is a name that Ultralytics knows."""
+    if arm.stock:
+        return Path(f"{arm.model}.yaml")
     config = read_yaml(
         find_yaml("so-detr-n.yaml" if arm.model == "so-detr-n-ddf" else f"{arm.model}.yaml", "cfg/models")
     )
@@ -97,7 +99,7 @@ def run_arms(settings: Settings, arms: Iterable[Arm], seeds: Sequence[int]) -> l
     arms = sorted(arms, key=lambda arm: STARTS.index(arm.start))  # those whose start is ready first come first
     failed: list[str] = []
     with ThreadPoolExecutor(settings.workers) as pool:
-        starts = {name: pool.submit(pretrain, settings, name) for name in dict.fromkeys(arm.start for arm in arms)}
+        starts = {start.name: pool.submit(pretrain, settings, start) for start in dict.fromkeys(map(_start_of, arms))}
 
         def run(arm: Arm, seed: int) -> None:
             try:
@@ -112,11 +114,21 @@ def run_arms(settings: Settings, arms: Iterable[Arm], seeds: Sequence[int]) -> l
     return failed
 
 
-def pretrain(settings: Settings, name: str) -> None:
+def _start_of(arm: Arm) -> Arm:
+    """Return the pre-training of an arm."""
+    return Arm(arm.start, arm.start, arm.start, stock=arm.stock)
+
+
+def pretrain(settings: Settings, start: Arm) -> None:
     """Train a network on the scenes."""
-    options = [f"data={settings.folder / 'scenes' / 'data.yaml'}", f"epochs={SCENE_EPOCHS}", f"imgsz={SIDE}"]
-    model = write_model(settings, Arm(name, name))
-    _train(settings, f"scenes-{name}", [f"model={model}", *options, "warmup_iterations=300"])
+    options = [f"model={write_model(settings, start)}", f"data={settings.folder / 'scenes' / 'data.yaml'}"]
+    options += [f"epochs={SCENE_EPOCHS}", f"imgsz={SIDE}", *_recipe(settings, start)]
+    _train(settings, f"scenes-{start.name}", [*options, *([] if start.stock else ["warmup_iterations=300"])])
+
+
+def _recipe(settings: Settings, arm: Arm) -> list[str]:
+    """Return the recipe: stock models have their own."""
+    return ["val=False", "plots=False"] if arm.stock else [f"recipe={RECIPE}", f"batch={settings.batch}"]
 
 
 def run_arm(settings: Settings, arm: Arm, seed: int) -> None:
@@ -126,7 +138,13 @@ def run_arm(settings: Settings, arm: Arm, seed: int) -> None:
         return
     start = settings.weights(f"scenes-{arm.start}")
     options = [f"model={write_model(settings, arm)}", f"pretrained={start}", f"data={settings.data}"]
-    options += [f"epochs={settings.epochs}", f"imgsz={arm.imgsz}", f"seed={seed}", *arm.options]
+    options += [
+        f"epochs={settings.epochs}",
+        f"imgsz={arm.imgsz}",
+        f"seed={seed}",
+        *_recipe(settings, arm),
+        *arm.options,
+    ]
     _train(settings, run, options)
     weights = settings.weights(run)
     where = [f"project={folder.parent}", f"name={folder.name}", "exist_ok=True"]
@@ -141,7 +159,7 @@ def _train(settings: Settings, run: str, options: list[str]) -> None:
     arguments = ["train", f"resume={last}"]
     if not last.exists():
         where = [f"project={settings.folder / 'train'}", f"name={run}", "exist_ok=True"]
-        arguments = ["train", f"recipe={RECIPE}", f"batch={settings.batch}", *options, *where]
+        arguments = ["train", *options, *where]
     _command(settings, run, arguments)
 
 

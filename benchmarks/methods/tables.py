@@ -51,7 +51,7 @@ def write_table(
     runs = {name: found for name, found in runs.items() if found}
     results = {
         protocol.name: compare_arms(protocol, runs, samples=SAMPLES, seed=0)
-        for protocol in find_protocols("coco,aitod")
+        for protocol in find_protocols(["coco", "aitod"])
     }
     folder.mkdir(parents=True, exist_ok=True)
     _write_csv(folder / f"{key}.csv", results, runs, costs)

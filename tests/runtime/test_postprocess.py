@@ -37,3 +37,20 @@ def test_boxes_outside_the_image_are_dropped():
         [[1.5, 0.5, 0.2, 0.2, 0.9, 0], [0.5, 0.5, 0.2, 0.0, 0.8, 0], [0.5, 0.5, 0.2, 0.2, 0.7, 0]], np.float32
     )
     assert decode_rows(rows, (100, 100), {0: "a"}).scores.tolist() == pytest.approx([0.7])
+
+
+def test_the_weaker_of_two_boxes_of_a_class_goes_where_asked_to():
+    rows = np.array(
+        [
+            [0.50, 0.5, 0.20, 0.2, 0.9, 0],
+            [0.50, 0.5, 0.20, 0.2, 0.8, 1],  # another class
+            [0.51, 0.5, 0.20, 0.2, 0.7, 0],  # IoU 0.90 with the first
+            [0.58, 0.5, 0.20, 0.2, 0.6, 0],  # IoU 0.43
+        ],
+        np.float32,
+    )
+    scores = [decode_rows(rows, (100, 100), NAMES, iou=iou).scores.tolist() for iou in (None, 0.95, 0.7, 0.3)]
+    assert scores == [
+        pytest.approx(kept) for kept in ([0.9, 0.8, 0.7, 0.6], [0.9, 0.8, 0.7, 0.6], [0.9, 0.8, 0.6], [0.9, 0.8])
+    ]
+    assert decode_rows(rows, (100, 100), NAMES, iou=0.7, max_det=3).scores.tolist() == pytest.approx([0.9, 0.8, 0.6])

@@ -185,7 +185,7 @@ def test_unreadable_files_are_skipped_and_told_of(as_json, here, capsys):
         (["source=images", "half=True"], 2, "half=True has no effect here"),
         (["source=images", "imgsz=640"], 2, "imgsz=640 is not possible: 'x.onnx' takes 32,64"),
         (["source=images", "queries=5"], 2, "queries=5 has no effect on the exported file"),
-        (["source=images", "iou=0.5"], 2, "'iou' has no effect on this model"),
+        (["source=images", "iou=1.5"], 2, "iou=1.5 is not allowed"),
         (["source=images", "classes=9"], 2, "classes=9 is no class of x.onnx"),
         (["source=images", "batch=0.5"], 2, "batch=0.5 is for training alone"),
         (["source=images", "conf=2"], 2, "conf=2 is not allowed"),

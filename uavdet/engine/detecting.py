@@ -135,6 +135,8 @@ class Detecting(ABC):
         conf = CONFIDENCE[mode] if options["conf"] is None else options["conf"]
         folder = output_folder(mode, options)
         predictor = predictor_class(overrides=calls.ultralytics_overrides(options, mode, folder, conf))
+        if isinstance(predictor, StretchPredictor):
+            predictor.nms = options["iou"]
         predictor.setup_model(self._model_for(options), verbose=bool(options["verbose"]))
         return predictor
 

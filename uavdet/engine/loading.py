@@ -79,8 +79,8 @@ def load_weights(
     broken = [key for key, value in fitting.items() if value.is_floating_point() and not bool(value.isfinite().all())]
     if broken:
         raise CheckpointError(
-            f"The weights are broken: {len(broken)} of {len(fitting)} tensors hold values that are not finite, the first "
-            f"is '{broken[0]}'. Take an earlier checkpoint of the training."
+            f"The weights are broken: {len(broken)} of {len(fitting)} tensors hold values that are not finite, the "
+            f"first is '{broken[0]}'. Take an earlier checkpoint of the training."
         )
     model.load_state_dict({key: value.to(own[key].dtype) for key, value in fitting.items()}, strict=False)
     return report

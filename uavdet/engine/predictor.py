@@ -13,6 +13,7 @@ from ultralytics.models.rtdetr.predict import RTDETRPredictor
 from ultralytics.models.yolo.detect.predict import DetectionPredictor
 
 from uavdet.errors import CheckpointError, DataError, MissingDependencyError
+from uavdet.runtime.postprocess import suppress_duplicates
 from uavdet.video.tracking import SourceTracker
 
 if TYPE_CHECKING:
@@ -115,7 +116,32 @@ def _clip(result: Results) -> Results:
     return result
 
 
-class StretchPredictor(OurResults, RTDETRPredictor):
+class _SuppressingPredictor(RTDETRPredictor):
+    """Takes away the duplicates of a DETR where asked to.
+
+    Attributes:
+        nms: IoU from which the weaker of two boxes of a class goes; None: all stay.
+    """
+
+    nms: float | None = None
+
+    def postprocess(self, preds: Any, img: Tensor, orig_imgs: Any) -> list[Results]:
+        """Return results with the best `max_det` boxes of those that stay, in original pixels."""
+        if self.nms is None:
+            return super().postprocess(preds, img, orig_imgs)
+        limit, self.args.max_det = self.args.max_det, None
+        try:
+            results = super().postprocess(preds, img, orig_imgs)
+        finally:
+            self.args.max_det = limit
+        for result in results:
+            boxes = result.boxes.cpu().numpy()
+            kept = suppress_duplicates(boxes.xyxy, boxes.conf, boxes.cls, self.nms)[:limit]
+            result.update(boxes=result.boxes.data[torch.from_numpy(kept)])
+        return results
+
+
+class StretchPredictor(OurResults, _SuppressingPredictor):
     """Predicts with DETRs, whose images are stretched."""
 
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 import torch.distributed as dist
 import yaml
 from torch import Tensor, nn
@@ -33,6 +34,7 @@ from uavdet.evaluation.truth import (
     select_images,
     truth_from_labels,
 )
+from uavdet.runtime.postprocess import suppress_duplicates
 
 if TYPE_CHECKING:
     from ultralytics.data.dataset import YOLODataset
@@ -211,7 +213,31 @@ def as_printed(score: Score, metrics: Any) -> Score:
 
 
 class StretchValidator(ProtocolScoring, RTDETRValidator):
-    """Validates DETRs, whose images are stretched."""
+    """Validates DETRs, whose images are stretched.
+
+    Attributes:
+        nms: IoU from which the weaker of two boxes of a class goes; None: all stay.
+    """
+
+    nms: float | None = None
+
+    def postprocess(self, preds: Any) -> list[dict[str, Tensor]]:
+        """Return the best `max_det` boxes of each image that stay, in pixels of the network's input."""
+        if self.nms is None:
+            return super().postprocess(preds)
+        limit, self.args.max_det = self.args.max_det, None
+        try:
+            found = super().postprocess(preds)
+        finally:
+            self.args.max_det = limit
+        return [self._without_duplicates(each, self.nms, limit) for each in found]
+
+    @staticmethod
+    def _without_duplicates(found: dict[str, Tensor], nms: float, limit: int) -> dict[str, Tensor]:
+        """Return what suppression leaves of one image."""
+        boxes, scores, classes = (found[key].float().cpu().numpy() for key in ("bboxes", "conf", "cls"))
+        kept = torch.from_numpy(suppress_duplicates(boxes, scores, classes, nms)[:limit]).to(found["conf"].device)
+        return {key: values[kept] for key, values in found.items()}
 
 
 class LetterboxValidator(ProtocolScoring, DetectionValidator):

@@ -21,7 +21,7 @@ from uavdet.json_output import as_plain, print_json
 from uavdet.run_folders import output_folder
 
 _WIDTH = 120
-_SAME_IN_AN_ARM = ("network", "imgsz", "conf", "max_det", "queries")
+_SAME_IN_AN_ARM = ("network", "imgsz", "conf", "iou", "max_det", "queries")
 
 
 def run_compare(options: Mapping[str, Any]) -> int:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import Tensor, nn
 
 
@@ -15,18 +13,25 @@ class SelfAttention(nn.MultiheadAttention):
     place of 100 (8 images, 500 queries of 96 channels, bfloat16), and 57 in the place of 162 in float32.
     """
 
-    def forward(self, query: Tensor, key: Tensor, value: Tensor, **options: Any) -> tuple[Tensor, Tensor | None]:
-        """Attend as `nn.MultiheadAttention`; in training the weights come as None.
-
-        Args:
-            query: (L, B, C), or (B, L, C) with `batch_first`.
-            key: (S, B, C), likewise.
-            value: (S, B, C), likewise.
-            **options: Its masks.
-
-        Returns:
-            The attended values, shaped as the query, and their weights.
-        """
-        if self.training:
-            options["need_weights"] = False
-        return super().forward(query, key, value, **options)
+    def forward(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        key_padding_mask: Tensor | None = None,
+        need_weights: bool = True,
+        attn_mask: Tensor | None = None,
+        average_attn_weights: bool = True,
+        is_causal: bool = False,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Attend as `nn.MultiheadAttention` does, whose arguments these are; in training the weights come as None."""
+        return super().forward(
+            query,
+            key,
+            value,
+            key_padding_mask,
+            need_weights and not self.training,
+            attn_mask,
+            average_attn_weights,
+            is_causal,
+        )

@@ -38,6 +38,7 @@ class Detector:
         max_det: Most detections an image; by default all that the file gives.
         classes: Class ids to keep, or None for all.
         half: Compute in half precision; by default TensorRT does. See `Session`.
+        iou: IoU from which the weaker of two boxes of a class goes (NMS); by default all stay.
 
     Raises:
         CheckpointError: The file is missing, damaged or not written by `uavdet export`, or takes images that are
@@ -55,9 +56,12 @@ class Detector:
         max_det: int | None = None,
         classes: Collection[int] | None = None,
         half: bool | None = None,
+        iou: float | None = None,
     ) -> None:
         if not 0 <= conf <= 1:
             raise UsageError(f"conf={conf} is not allowed. It is a number from 0 to 1: the lowest score.")
+        if iou is not None and not 0 <= iou <= 1:
+            raise UsageError(f"iou={iou} is not allowed. It is a number from 0 to 1: the IoU of duplicates.")
         if max_det is not None and (type(max_det) is not int or max_det < 1):
             raise UsageError(f"max_det={max_det} is not allowed. It is at least 1: the most detections an image.")
         self.session = Session(path, device, threads, half)
@@ -67,7 +71,7 @@ class Detector:
                 "or prepare the images yourself for uavdet.runtime.Session."
             )
         _check_classes(classes, self.session)
-        self.conf, self.max_det, self.classes = conf, max_det, classes
+        self.conf, self.max_det, self.classes, self.iou = conf, max_det, classes, iou
         self._input = InputBuffer(self.session.network.images)
         self._lock = threading.Lock()
         self._timer = StageTimer()
@@ -182,7 +186,7 @@ class Detector:
             outputs = self.session.run(batch)
         with self._timer.measure("postprocess"):
             return [
-                decode_rows(rows, image.shape[:2], self.session.names, self.conf, self.max_det, self.classes)
+                decode_rows(rows, image.shape[:2], self.session.names, self.conf, self.max_det, self.classes, self.iou)
                 for rows, image in zip(outputs, images, strict=False)
             ]
 

@@ -7,6 +7,7 @@ from collections.abc import Collection
 import numpy as np
 
 from uavdet.runtime.detections import Detections
+from uavdet.tiling.merging import keep_by_nms
 
 
 def decode_rows(
@@ -16,6 +17,7 @@ def decode_rows(
     conf: float = 0.25,
     max_det: int | None = None,
     classes: Collection[int] | None = None,
+    iou: float | None = None,
 ) -> Detections:
     """Turn the rows of one image into detections; boxes outside the image are dropped.
 
@@ -26,15 +28,30 @@ def decode_rows(
         conf: Lowest score.
         max_det: Most detections, or None for all.
         classes: Class ids to keep, or None for all.
+        iou: IoU from which the weaker of two boxes of a class goes; None: all stay.
     """
     keep = rows[:, 4] > conf
     if classes is not None:
         keep &= np.isin(rows[:, 5], list(classes))
-    rows = rows[keep][:max_det]
+    rows = rows[keep]
     height, width = size
     scale = np.array([width, height], dtype=np.float32)
     centre, half = rows[:, :2] * scale, rows[:, 2:4] * scale / 2
-    boxes = np.concatenate([centre - half, centre + half], 1).clip(0, np.concatenate([scale, scale]))
+    boxes = np.concatenate([centre - half, centre + half], 1)
+    kept = slice(None) if iou is None else suppress_duplicates(boxes, rows[:, 4], rows[:, 5], iou)
+    boxes, rows = boxes[kept][:max_det].clip(0, np.concatenate([scale, scale])), rows[kept][:max_det]
     inside = (boxes[:, 2:] > boxes[:, :2]).all(1)
     boxes, rows = boxes[inside].astype(np.float32), rows[inside]
     return Detections(boxes, rows[:, 4].astype(np.float32), rows[:, 5].astype(np.int64), names)
+
+
+def suppress_duplicates(boxes: np.ndarray, scores: np.ndarray, classes: np.ndarray, iou: float) -> np.ndarray:
+    """Return the indices of the boxes that non-maximum suppression keeps within each class, the best first.
+
+    Args:
+        boxes: (N, 4) xyxy.
+        scores: (N,).
+        classes: (N,).
+        iou: IoU from which the weaker of two boxes goes.
+    """
+    return keep_by_nms(boxes, scores, classes.astype(np.int64), "iou", iou)

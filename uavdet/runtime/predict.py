@@ -60,6 +60,7 @@ def open_exported(mode: str, options: Mapping[str, Any]) -> Detector:
         max_det=options.get("max_det"),
         classes=options.get("classes"),
         half=options.get("half"),
+        iou=options.get("iou"),
     )
     refuse_settled(options, Path(options["model"]), detector.imgsz)
     check_class_ids(options.get("classes"), detector.names, options["model"])
