@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 _VAL_CONFIDENCE = 0.001
 _VAL_BATCH = 16
-_NOTED = "name split imgsz conf iou max_det queries half single_cls classes ignore_fill".split()
+_NOTED = ["name", "split", "imgsz", "conf", "iou", "max_det", "queries", "half", "single_cls", "classes", "ignore_fill"]
 """Arguments of a validation that its report holds."""
 
 

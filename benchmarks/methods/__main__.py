@@ -28,12 +28,15 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--workers", type=int, default=2, help="runs at once, one thread each")
+    parser.add_argument("--tables-only", action="store_true", help="train nothing, write the tables of what is there")
     parser.add_argument("--costs", action="store_true", help="time the networks, too; keep the machine quiet")
     args = parser.parse_args()
     settings = Settings(args.folder.resolve(), args.data.resolve(), args.epochs, args.batch, args.workers)
-    prepare(settings)
     arms = list(dict.fromkeys(arm for name in args.table for arm in TABLES[name].arms))
-    failed = run_arms(settings, arms, args.seeds)
+    failed: list[str] = []
+    if not args.tables_only:
+        prepare(settings)
+        failed = run_arms(settings, arms, args.seeds)
     costs = measure(settings, arms, args.seeds[0]) if args.costs else {}
     for name in args.table:
         table = TABLES[name]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import itertools
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,13 @@ from runner import Settings
 from uavdet.evaluation.comparison import Comparison, Difference, compare_arms, seed_deviation
 from uavdet.evaluation.protocol import find_protocols
 from uavdet.evaluation.run_files import ValidatedRun, read_run
+from uavdet.evaluation.truth import ImageDetections
+from uavdet.runtime.postprocess import suppress_duplicates
 
 SAMPLES = 1000
+NMS = 0.7
+"""IoU from which duplicates go in the last of the scores: `uavdet val iou=0.7`."""
+_WITHOUT_DUPLICATES = "coco, iou 0.7"
 _COLUMNS = {
     "AP": ("coco", "AP"),
     "AP50": ("coco", "AP50"),
@@ -26,6 +32,7 @@ _COLUMNS = {
     "AP_t": ("aitod", "AP_t"),
     "AP_s": ("aitod", "AP_s"),
     "AP_m": ("aitod", "AP_m"),
+    "AP50, iou 0.7": (_WITHOUT_DUPLICATES, "AP50"),
 }
 _COMPARED = ("AP", "AP50")
 _BEGIN, _END = "<!-- table: {} -->", "<!-- end of table -->"
@@ -49,9 +56,11 @@ def write_table(
     """
     runs = {arm.name: _validated(settings, arm, seeds) for arm in table.arms}
     runs = {name: found for name, found in runs.items() if found}
+    coco, aitod = find_protocols(["coco", "aitod"])
+    fewer = {name: [_without_duplicates(run) for run in found] for name, found in runs.items()}
     results = {
-        protocol.name: compare_arms(protocol, runs, samples=SAMPLES, seed=0)
-        for protocol in find_protocols(["coco", "aitod"])
+        name: compare_arms(protocol, arms, samples=SAMPLES, seed=0)
+        for name, protocol, arms in (("coco", coco, runs), ("aitod", aitod, runs), (_WITHOUT_DUPLICATES, coco, fewer))
     }
     folder.mkdir(parents=True, exist_ok=True)
     _write_csv(folder / f"{key}.csv", results, runs, costs)
@@ -65,6 +74,15 @@ def write_table(
 def _validated(settings: Settings, arm: Arm, seeds: list[int]) -> list[ValidatedRun]:
     folders = [settings.validated(arm, seed) for seed in seeds]
     return [read_run(folder) for folder in folders if (folder / "report" / "metrics.json").exists()]
+
+
+def _without_duplicates(run: ValidatedRun) -> ValidatedRun:
+    """Return what a run would have found with `iou=0.7`."""
+    found = {}
+    for image, all_of_it in run.detections.items():
+        kept = suppress_duplicates(all_of_it.boxes, all_of_it.scores, all_of_it.classes, NMS)
+        found[image] = ImageDetections(all_of_it.boxes[kept], all_of_it.scores[kept], all_of_it.classes[kept])
+    return replace(run, detections=found)
 
 
 def _write_csv(
@@ -90,11 +108,16 @@ def _markdown(results: dict[str, Comparison], runs: dict[str, list[ValidatedRun]
         for difference in result.differences
         if difference.baseline == first
     }
-    titles = ["arm", "runs", *_COLUMNS, *(f"{name} against {first}" for name in _COMPARED)]
+    columns = {
+        title: (protocol, metric)
+        for title, (protocol, metric) in _COLUMNS.items()
+        if any(np.isfinite(arm[metric]).any() for arm in results[protocol].values.values())
+    }
+    titles = ["arm", "runs", *columns, *(f"{name} against {first}" for name in _COMPARED)]
     titles += ["GFLOPs", "ms"] if costs else []
     rows = [titles, ["---"] * len(titles)]
     for arm, seeds in runs.items():
-        cells = [_cell(results[protocol].values[arm][metric]) for protocol, metric in _COLUMNS.values()]
+        cells = [_cell(results[protocol].values[arm][metric]) for protocol, metric in columns.values()]
         against = [differences.get((arm, *_COLUMNS[name])) for name in _COMPARED]
         rows.append([arm, str(len(seeds)), *cells, *map(_interval, against)])
         if costs:

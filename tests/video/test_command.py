@@ -1,7 +1,9 @@
 """`uavdet predict` and `uavdet track` by way of the pipeline: what they print and write, and their exit codes."""
 
+import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -209,3 +211,20 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path, place, error):
     path = Path(os.path.normpath(tmp_path / place))
     with pytest.raises(error, match="Permission denied"), _refuse_unwritable(tmp_path / "run"):
         raise PermissionError(13, "Permission denied", str(path))
+
+
+def test_a_full_disk_is_told_in_a_line(tmp_path):
+    with pytest.raises(DataError, match=r"The disk is full\. What .*run holds"), _refuse_unwritable(tmp_path / "run"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@ONNX
+def test_where_the_results_are_is_said_of_a_failed_run_too(weights, clip, tmp_path, capsys):
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    shutil.copy(clip, folder / "a.mp4")
+    (folder / "b.mp4").write_bytes(b"no video")
+    assert main(["predict", f"model={weights}", f"source={folder}"]) == 3
+    output = capsys.readouterr()
+    assert f"Results saved to {tmp_path / 'runs' / 'predict' / 'predict'}" in output.out
+    assert "b.mp4" in output.err

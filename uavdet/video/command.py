@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import sys
 from collections import Counter
@@ -53,21 +54,23 @@ class StreamCommand:
         options["tracker"] = (options.get("tracker") or "botsort") if self._mode == "track" else None
         folder = output_folder(self._mode, options)
         self.say(about)
-        with (
-            _log_to(sys.stderr),
-            _refuse_unwritable(folder),
-            open_stream(detector, options, folder, on_plan=self.say) as stream,
-        ):
-            more: dict[str, Any] = {"device": detector.device}
-            with contextlib.closing(self._entries(stream, more)) as entries:
-                if self._as_json:
-                    count = write_results(entries, lambda: folder, self._output, more)
-                else:
-                    count = sum(1 for _ in entries)
+        try:
+            with (
+                _log_to(sys.stderr),
+                _refuse_unwritable(folder),
+                open_stream(detector, options, folder, on_plan=self.say) as stream,
+            ):
+                more: dict[str, Any] = {"device": detector.device}
+                with contextlib.closing(self._entries(stream, more)) as entries:
+                    if self._as_json:
+                        count = write_results(entries, lambda: folder, self._output, more)
+                    else:
+                        count = sum(1 for _ in entries)
+        finally:  # what an interrupted or failed run has written is of use, too
+            if folder.is_dir() and any(folder.iterdir()):
+                self.say(f"Results saved to {folder}")
         if not count:
             raise DataError(f"source={options['source']} holds nothing that could be read: it is empty.")
-        if folder.is_dir():
-            self.say(f"Results saved to {folder}")
         return 0
 
     def say(self, text: str) -> None:
@@ -119,6 +122,8 @@ def _refuse_unwritable(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise DataError(f"The disk is full. What {folder} holds was written before.") from error
         if not isinstance(error.filename, str):
             raise
         path = Path(error.filename)
