@@ -2,7 +2,9 @@
 
 import csv
 import json
+import math
 import shutil
+from types import SimpleNamespace
 from typing import ClassVar
 
 import cv2
@@ -14,10 +16,12 @@ import yaml
 from tests.conftest import TINY
 from tests.interruption import Interrupted, interrupt_at
 from uavdet.engine.checkpoint import read_checkpoint
+from uavdet.engine.families import Family
 from uavdet.engine.loading import load_model
 from uavdet.engine.plan import plan_training
 from uavdet.engine.train import train
 from uavdet.engine.trainer import TrainerHooks, build_trainer
+from uavdet.engine.trainer_setup import TrainerSetup
 from uavdet.errors import CheckpointError, ConfigError, DataError, TrainingError, UsageError
 from uavdet.methods import base
 from uavdet.methods.base import MethodArgs, TrainingMethod
@@ -100,6 +104,19 @@ def test_warm_up_is_a_tenth_of_a_short_run_unless_given(tiny_data, tmp_path, giv
     assert trainer._get_warmup_iterations(2) == expected
     trainer.epochs = 10_000
     assert trainer._get_warmup_iterations(10) == given.get("warmup_iterations", 20 if given else 2000)
+
+
+@pytest.mark.parametrize(
+    ("family", "steps", "averaged"),
+    [(Family.OURS, 1000, 100), (Family.OURS, 3, 1), (Family.OURS, 10**6, 10_000), (Family.STOCK_YOLO, 1000, 10_000)],
+)
+def test_weights_are_averaged_over_a_tenth_of_a_short_run(family, steps, averaged):
+    trainer = SimpleNamespace(
+        plan=SimpleNamespace(family=family), model=torch.nn.Linear(1, 1), epochs=1, train_loader=range(steps)
+    )
+    average = TrainerSetup.new_average(trainer)
+    assert 1 / (1 - average.decay(10**9)) == pytest.approx(averaged)
+    assert average.decay(averaged / 5) == pytest.approx((1 - 1 / averaged) * (1 - math.exp(-1)))
 
 
 def test_a_resumed_run_keeps_its_arguments(tiny_data, tmp_path):

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ultralytics.utils import LOGGER
-from ultralytics.utils.torch_utils import ModelEMA, unwrap_model
+from ultralytics.utils.torch_utils import unwrap_model
 
 from uavdet.engine.checkpoint import Checkpoint, describe_model
 from uavdet.engine.random_state import (
@@ -63,7 +63,7 @@ def restore_run(trainer: Any, checkpoint: Checkpoint) -> None:
     """
     state = checkpoint.training or {}
     unwrap_model(trainer.model).load_state_dict(state["model"])
-    trainer.ema = ModelEMA(trainer.model)
+    trainer.ema = trainer.new_average()
     trainer.ema.ema.load_state_dict(checkpoint.weights)
     trainer.ema.updates = state["updates"]
     trainer.optimizer.load_state_dict(state["optimizer"])
