@@ -192,7 +192,8 @@ class TrainerSetup(_Trainer):
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.plan.precision == "fp16")
         if self.plan.resume is not None and self.plan.resume.training["scaler"]:  # type: ignore[index]
             self.scaler.load_state_dict(self.plan.resume.training["scaler"])  # type: ignore[index]
-        self.ema = self.new_average()
+        if self.plan.resume is None:  # what is resumed has its average
+            self.ema = self.new_average()
         self.statistics = training_statistics(self.train_loader.dataset.labels, self.args.imgsz)
         if RANK in {-1, 0}:
             self.validator.data = self.data
