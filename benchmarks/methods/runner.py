@@ -22,6 +22,7 @@ from uavdet.engine.checkpoint import read_checkpoint
 RECIPE = Path(__file__).with_name("recipe.yaml")
 SCENES = {"train": 3000, "val": 60}
 SCENE_EPOCHS = 3
+SCENE_SCHEDULE = ["warmup_iterations=300", "lrf=0.05", "cos_lr=True"]
 NAMES = {"person": "Person", "car": "Car", "bicycle": "Bicycle", "truck": "OtherVehicle"}
 
 
@@ -123,7 +124,7 @@ def pretrain(settings: Settings, start: Arm) -> None:
     """Train a network on the scenes."""
     options = [f"model={write_model(settings, start)}", f"data={settings.folder / 'scenes' / 'data.yaml'}"]
     options += [f"epochs={SCENE_EPOCHS}", f"imgsz={SIDE}", *_recipe(settings, start)]
-    _train(settings, f"scenes-{start.name}", [*options, *([] if start.stock else ["warmup_iterations=300"])])
+    _train(settings, f"scenes-{start.name}", [*options, *([] if start.stock else SCENE_SCHEDULE)])
 
 
 def _recipe(settings: Settings, arm: Arm) -> list[str]:
