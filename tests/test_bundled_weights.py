@@ -36,7 +36,7 @@ def test_the_bundled_weights_find_what_their_card_says(validation):
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
-    assert evaluation.stats[1] >= 0.30
+    assert evaluation.stats[1] >= 0.50
 
     assert not [key for key in metrics if key.startswith("metrics/mAP_")]  # zeros of another protocol
     for key, value in zip(("coco/AP", "coco/AP50", "coco/AP75"), evaluation.stats[:3], strict=True):
