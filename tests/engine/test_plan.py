@@ -198,7 +198,7 @@ def test_every_argument_named_like_one_of_ultralytics_has_its_default():
     from uavdet.argument_table import TABLE
 
     # Decided by the model, the mode or the recipe rather than by one number.
-    ours = {"batch", "imgsz", "plots", "tracker", "format", "opset", "save", "conf", "warmup_epochs"}
+    ours = {"batch", "imgsz", "plots", "tracker", "format", "opset", "save", "conf", "iou", "warmup_epochs"}
     for argument in TABLE:
         shared = {"train", "val", "predict", "track", "export"} & set(argument.modes)
         if shared and argument.name in DEFAULT_CFG_DICT and argument.name not in ours:

@@ -24,9 +24,8 @@ CONF = 0.05
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory):
     model = UAVDet()
-    return model, Detector(
-        export_onnx(model.module, tmp_path_factory.mktemp("demo") / "x.onnx", 512, simplify=False), conf=CONF
-    )
+    file = tmp_path_factory.mktemp("demo") / "x.onnx"
+    return model, Detector(export_onnx(model.module, file, model.own_size(), simplify=False), conf=CONF)
 
 
 def iou(first, second):

@@ -76,12 +76,7 @@ def load_weights(
         )
     if not fitting:
         raise CheckpointError("The weights do not fit the model: not one tensor has a place in it.")
-    broken = [key for key, value in fitting.items() if value.is_floating_point() and not bool(value.isfinite().all())]
-    if broken:
-        raise CheckpointError(
-            f"The weights are broken: {len(broken)} of {len(fitting)} tensors hold values that are not finite, the "
-            f"first is '{broken[0]}'. Take an earlier checkpoint of the training."
-        )
+    _refuse_broken("The file", fitting)
     model.load_state_dict({key: value.to(own[key].dtype) for key, value in fitting.items()}, strict=False)
     return report
 
@@ -162,12 +157,23 @@ def refuse_amplifier(path: str | Path, checkpoint: Checkpoint) -> None:
         )
 
 
+def _refuse_broken(whose: str, weights: Weights) -> None:
+    """Refuse weights that hold NaN or infinity."""
+    broken = [key for key, value in weights.items() if value.is_floating_point() and not bool(value.isfinite().all())]
+    if broken:
+        raise CheckpointError(
+            f"{whose} holds weights that are not finite, first {broken[0]}, in {len(broken)} of {len(weights)} "
+            "tensors: its training broke. Give weights from before that."
+        )
+
+
 def load_all(path: str | Path, model: nn.Module, weights: Weights) -> None:
     """Fill the model that a file describes with the file's own weights.
 
     Raises:
-        CheckpointError: They do not fill it.
+        CheckpointError: They do not fill it, or are not finite.
     """
+    _refuse_broken(f"'{path}'", weights)
     report = load_weights(model, weights, partial=True)
     if not report.complete:
         raise CheckpointError(
