@@ -91,7 +91,8 @@ def main() -> None:
     args = parser.parse_args()
     scenes = make_scenes(args.folder / "scenes")
     pretrained = train_stage("so-detr-n.yaml", scenes, "demo-scenes", args.folder, "scenes-run")
-    real = sorted((args.hituav.parent / "images" / "train").iterdir())
+    train = args.hituav.parent / yaml.safe_load(args.hituav.read_text(encoding="utf-8"))["train"]
+    real = sorted(train.iterdir())
     mixture = make_mixture(args.folder / "mixture", scenes, MIXED_IN, args.hituav, real)
     smaller = train_stage(str(pretrained), mixture, "demo-thermal", args.folder, "thermal-run")
     repeated = repeat_rare_classes(args.hituav)

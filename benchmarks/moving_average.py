@@ -9,11 +9,9 @@
 from __future__ import annotations
 
 import argparse
-import copy
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 from ultralytics.utils.torch_utils import ModelEMA, unwrap_model
 
@@ -78,8 +76,7 @@ def main() -> None:
     )
     scored = UAVDet(args.folder / "train" / "weights" / "last.pt")
     for name, weights in averages.items():
-        with torch.no_grad():
-            scored.module.load_state_dict({key: copy.deepcopy(value) for key, value in weights.items()})
+        scored.module.load_state_dict(weights)
         metrics = scored.val(**shared, name="val", plots=False, verbose=False)
         print(f"{name:18} AP {100 * metrics['coco/AP']:.1f}  AP50 {100 * metrics['coco/AP50']:.1f}", flush=True)
 

@@ -21,8 +21,7 @@ class Arm:
     Attributes:
         name: Of its runs, in tables and folders.
         model: Name of a model of the package, or `so-detr-n-ddf`, so-detr-n with DDF in the place of EquivariantDDF.
-        start: Pre-trained network that it starts from, one of `STARTS`; None: random weights, on scenes and real
-            images alike.
+        start: Pre-trained network that it starts from, one of `STARTS`.
         expansion: Ratio of the expanded IoU; None leaves that of the YAML, 1.25.
         options: Arguments of `uavdet train` over those of the recipe.
         imgsz: Side of the input in pixels.

@@ -109,9 +109,9 @@ def run_arms(settings: Settings, arms: Iterable[Arm], seeds: Sequence[int]) -> l
             except subprocess.CalledProcessError as error:
                 failed.append(f"{arm.name}, seed {seed}: {error}")
 
-        for seed in seeds:
-            for arm in arms:
-                pool.submit(run, arm, seed)
+        runs = [pool.submit(run, arm, seed) for seed in seeds for arm in arms]
+    for done in runs:
+        done.result()  # an error other than a failed command is one of this program
     return failed
 
 
