@@ -166,7 +166,7 @@ class _Writer:
 
     def quantize(self, node: Any) -> None:
         """Quantize what a convolution reads."""
-        raise NotImplementedError
+        raise NotImplementedError  # each writer has its own; the hooks beside it may stay empty
 
     def follow(self, node: Any) -> None:
         """Write what stands behind a node."""

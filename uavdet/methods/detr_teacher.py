@@ -93,7 +93,7 @@ class ResponseTerms(_TrainingMethod):
             batch: The batch, on the device.
             student: What the student predicts for it.
         """
-        raise NotImplementedError
+        raise NotImplementedError  # a mixin, which is no base of its own at run time: methods have their own
 
 
 def check_detr_teacher(name: str, args: DETRTeacherArgs, plan: TrainingPlan, teachers: TeacherPool) -> Teacher:

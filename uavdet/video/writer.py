@@ -52,6 +52,7 @@ class VideoWriter:
         except ImportError:
             raise MissingDependencyError("av is missing. It comes with: pip install 'uavdet[video]'.") from None
         self._path, self._av = Path(path), av
+        # FFmpeg's own name of a flag of its MP4 muxer
         hybrid = "+hybrid_fragmented" if av.library_versions["libavformat"][:2] >= _HYBRID else ""
         options = {"movflags": _FRAGMENTS + hybrid, "flush_packets": "1"}
         try:
