@@ -13,7 +13,7 @@ import argparse
 from pathlib import Path
 
 from arms import TABLES
-from costs import measure
+from costs import measure, read_costs
 from runner import Settings, prepare, run_arms
 from tables import write_table
 
@@ -37,7 +37,9 @@ def main() -> None:
     if not args.tables_only:
         prepare(settings)
         failed = run_arms(settings, arms, args.seeds)
-    costs = measure(settings, arms, args.seeds[0]) if args.costs else {}
+    if args.costs:
+        measure(settings, arms, args.seeds[0])
+    costs = read_costs(settings)
     for name in args.table:
         table = TABLES[name]
         of_table = {arm.name: costs[arm.name] for arm in table.arms if arm.name in costs}

@@ -7,11 +7,15 @@ from dataclasses import dataclass
 SIDE = 320
 """Side of the input of a trunk, in pixels."""
 
-STARTS = ("so-detr-n", "rtdetr-n", "so-detr-n-ddf", "yolo26n", "rtdetr-resnet50")
+STARTS = ("so-detr-n", "rtdetr-n", "so-detr-n-ddf", "yolo26n", "rtdetr-l")
 """Networks that are pre-trained, each on the same synthetic scenes."""
 
 TEACHER = "so-detr-n-demo"
+"""The bundled weights: the student's network, trained for longer, at twice its size and on the same images."""
 TEACHER_SIDE = 640
+
+AMPLIFIER = "AMPLIFIER"
+"""Stands in options for the checkpoint of the teacher's high-frequency amplifier, which is trained where it is used."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +25,7 @@ class Arm:
     Attributes:
         name: Of its runs, in tables and folders.
         model: Name of a model of the package, or `so-detr-n-ddf`, so-detr-n with DDF in the place of EquivariantDDF.
-        start: Pre-trained network that it starts from, one of `STARTS`.
+        start: Pre-trained network that it starts from, one of `STARTS`, or `TEACHER`.
         expansion: Ratio of the expanded IoU; None leaves that of the YAML, 1.25.
         options: Arguments of `uavdet train` over those of the recipe.
         imgsz: Side of the input in pixels.
@@ -67,12 +71,14 @@ def _thumbnail(name: str, factor: int, kind: str, *options: str) -> Arm:
     teacher = ("methods=thumbdet", f"thumbdet.teacher={TEACHER}") if kind == "learned" else ()
     return Arm(
         name,
+        start=TEACHER,
         options=(f"thumbnail={factor}", f"thumbnail_kind={kind}", *teacher, *options),
         imgsz=TEACHER_SIDE,
     )
 
 
 PLAIN = Arm("so-detr-n")
+_AMPLIFIED = f"ds2d2.amplifier={AMPLIFIER}"
 
 TABLES = {
     "so-detr": Table(
@@ -117,7 +123,9 @@ TABLES = {
             _taught("SO-DETR, linear decay", "so-detr-kd"),
             _taught("DS2D2, explicit", "ds2d2", "ds2d2.full=0"),
             _taught("DS2D2, full", "ds2d2", "ds2d2.low=0", "ds2d2.high=0"),
+            _taught("DS2D2, high", "ds2d2", "ds2d2.low=0", "ds2d2.high=0", "ds2d2.full=0", _AMPLIFIED),
             _taught("DS2D2, explicit and full", "ds2d2"),
+            _taught("DS2D2, all", "ds2d2", _AMPLIFIED),
             _taught("KD-DETR", "kd-detr"),
             _taught("KD-DETR and DS2D2", "kd-detr,ds2d2"),
         ),
@@ -126,7 +134,7 @@ TABLES = {
         "The best pair, and Ultralytics' models",
         (
             Arm("YOLO26n", "yolo26n", "yolo26n", stock=True),
-            Arm("RT-DETR, ResNet-50", "rtdetr-resnet50", "rtdetr-resnet50", stock=True),
+            Arm("RT-DETR-L", "rtdetr-l", "rtdetr-l", stock=True),
             PLAIN,
             _taught("KD-DETR", "kd-detr"),
         ),
@@ -134,6 +142,7 @@ TABLES = {
     "thumbdet": Table(
         "Thumbnails",
         (
+            Arm("full size", start=TEACHER, imgsz=TEACHER_SIDE),
             _thumbnail("area, 2x", 2, "area"),
             _thumbnail("bicubic, 2x", 2, "bicubic"),
             _thumbnail("learned, 2x, two stages", 2, "learned", "thumbdet.stage_epochs=2"),

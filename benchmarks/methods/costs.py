@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from arms import Arm
@@ -28,22 +28,31 @@ class Cost:
     milliseconds: float
 
 
-def measure(settings: Settings, arms: Iterable[Arm], seed: int) -> dict[str, Cost]:
-    """Return the cost of each trained arm; the networks take turns, and the same network is timed once."""
+def read_costs(settings: Settings) -> dict[str, Cost]:
+    """Return what was measured, by the arms' names."""
+    file = _file(settings)
+    return {name: Cost(**cost) for name, cost in json.loads(file.read_text()).items()} if file.exists() else {}
+
+
+def measure(settings: Settings, arms: Iterable[Arm], seed: int) -> None:
+    """Time each trained arm and keep its cost; the networks take turns, and the same network is timed once."""
     networks: dict[Path, list[str]] = {}
     for arm in arms:
         weights = settings.weights(run_name(arm, seed))
         if weights.exists():
             networks.setdefault(_export(settings, arm, weights), []).append(arm.name)
     if not networks:
-        return {}
+        return
     files = ",".join(map(str, networks))
     figures = json.loads(_output(["benchmark", f"model={files}", f"runs={_RUNS}", "threads=1", "json=True"]))["models"]
-    return {
-        name: Cost(figure["gflops"], figure["processor"]["p50"])
-        for figure, names in zip(figures, networks.values(), strict=True)
-        for name in names
-    }
+    costs = read_costs(settings)
+    for figure, names in zip(figures, networks.values(), strict=True):
+        costs |= dict.fromkeys(names, Cost(figure["gflops"], figure["processor"]["p50"]))
+    _file(settings).write_text(json.dumps({name: asdict(cost) for name, cost in costs.items()}, indent=1))
+
+
+def _file(settings: Settings) -> Path:
+    return settings.folder / "costs.json"
 
 
 def _export(settings: Settings, arm: Arm, weights: Path) -> Path:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
-from arms import SIDE, STARTS, Arm
+from arms import AMPLIFIER, SIDE, STARTS, TEACHER, TEACHER_SIDE, Arm
 
 from uavdet.assets import find_yaml, read_yaml
 from uavdet.data.scenes import SceneConfig, write_dataset
@@ -23,6 +23,7 @@ RECIPE = Path(__file__).with_name("recipe.yaml")
 SCENES = {"train": 3000, "val": 60}
 SCENE_EPOCHS = 3
 SCENE_SCHEDULE = ["warmup_iterations=300", "lrf=0.05", "cos_lr=True"]
+AMPLIFIER_EPOCHS = 8
 NAMES = {"person": "Person", "car": "Car", "bicycle": "Bicycle", "truck": "OtherVehicle"}
 
 
@@ -47,6 +48,10 @@ class Settings:
     def weights(self, run: str) -> Path:
         """Return the last checkpoint of a run."""
         return self.folder / "train" / run / "weights" / "last.pt"
+
+    def start(self, arm: Arm) -> Path:
+        """Return what an arm starts from: a file, or the name of bundled weights."""
+        return Path(TEACHER) if arm.start == TEACHER else self.weights(f"scenes-{arm.start}")
 
     def validated(self, arm: Arm, seed: int) -> Path:
         """Return the folder of an arm's scores."""
@@ -97,14 +102,20 @@ def run_arms(settings: Settings, arms: Iterable[Arm], seeds: Sequence[int]) -> l
     Returns:
         A line for each run that failed; the others go on.
     """
-    arms = sorted(arms, key=lambda arm: STARTS.index(arm.start))  # those whose start is ready first come first
+    order = [TEACHER, *STARTS]
+    arms = sorted(arms, key=lambda arm: order.index(arm.start))  # those whose start is ready first come first
     failed: list[str] = []
     with ThreadPoolExecutor(settings.workers) as pool:
-        starts = {start.name: pool.submit(pretrain, settings, start) for start in dict.fromkeys(map(_start_of, arms))}
+        made = [_start_of(arm) for arm in arms if arm.start != TEACHER]
+        before = {start.name: pool.submit(pretrain, settings, start) for start in dict.fromkeys(made)}
+        if any(map(_is_amplified, arms)):
+            before[AMPLIFIER] = pool.submit(train_amplifier, settings)
 
         def run(arm: Arm, seed: int) -> None:
             try:
-                starts[arm.start].result()
+                for needed in (arm.start, *([AMPLIFIER] if _is_amplified(arm) else [])):
+                    if needed in before:
+                        before[needed].result()
                 run_arm(settings, arm, seed)
             except subprocess.CalledProcessError as error:
                 failed.append(f"{arm.name}, seed {seed}: {error}")
@@ -127,6 +138,17 @@ def pretrain(settings: Settings, start: Arm) -> None:
     _train(settings, f"scenes-{start.name}", [*options, *([] if start.stock else SCENE_SCHEDULE)])
 
 
+def _is_amplified(arm: Arm) -> bool:
+    return any(option.endswith(AMPLIFIER) for option in arm.options)
+
+
+def train_amplifier(settings: Settings) -> None:
+    """Train the high-frequency amplifier of the teacher."""
+    options = [f"model={TEACHER}", f"data={settings.data}", f"recipe={RECIPE}", f"batch={settings.batch}"]
+    options += ["methods=ds2d2", "ds2d2.stage=amplifier", f"epochs={AMPLIFIER_EPOCHS}", f"imgsz={TEACHER_SIDE}"]
+    _train(settings, slug(AMPLIFIER), options)
+
+
 def _recipe(settings: Settings, arm: Arm) -> list[str]:
     """Return the recipe: stock models have their own."""
     return ["val=False", "plots=False"] if arm.stock else [f"recipe={RECIPE}", f"batch={settings.batch}"]
@@ -137,15 +159,9 @@ def run_arm(settings: Settings, arm: Arm, seed: int) -> None:
     run, folder = run_name(arm, seed), settings.validated(arm, seed)
     if (folder / "report" / "metrics.json").exists():
         return
-    start = settings.weights(f"scenes-{arm.start}")
-    options = [f"model={write_model(settings, arm)}", f"pretrained={start}", f"data={settings.data}"]
-    options += [
-        f"epochs={settings.epochs}",
-        f"imgsz={arm.imgsz}",
-        f"seed={seed}",
-        *_recipe(settings, arm),
-        *arm.options,
-    ]
+    options = [f"model={write_model(settings, arm)}", f"pretrained={settings.start(arm)}", f"data={settings.data}"]
+    options += [f"epochs={settings.epochs}", f"imgsz={arm.imgsz}", f"seed={seed}", *_recipe(settings, arm)]
+    options += [option.replace(AMPLIFIER, str(settings.weights(slug(AMPLIFIER)))) for option in arm.options]
     _train(settings, run, options)
     weights = settings.weights(run)
     where = [f"project={folder.parent}", f"name={folder.name}", "exist_ok=True"]
