@@ -29,7 +29,8 @@ class Arm:
         expansion: Ratio of the expanded IoU; None leaves that of the YAML, 1.25.
         options: Arguments of `uavdet train` over those of the recipe.
         imgsz: Side of the input in pixels.
-        stock: A model of Ultralytics, which trains by its own recipe.
+        recipe: File beside this one; None for a model of Ultralytics, which trains by its own defaults.
+        epochs: Passes over the training images; None for as many as all arms have.
     """
 
     name: str
@@ -38,7 +39,8 @@ class Arm:
     expansion: float | str | None = None
     options: tuple[str, ...] = ()
     imgsz: int = SIDE
-    stock: bool = False
+    recipe: str | None = "recipe.yaml"
+    epochs: int | None = None
 
 
 @dataclass(frozen=True)
@@ -131,10 +133,13 @@ TABLES = {
         ),
     ),
     "together": Table(
-        "The best pair, and Ultralytics' models",
+        "The best combination, and Ultralytics' models",
         (
-            Arm("YOLO26n", "yolo26n", "yolo26n", stock=True),
-            Arm("RT-DETR-L", "rtdetr-l", "rtdetr-l", stock=True),
+            Arm("YOLO26n", "yolo26n", "yolo26n", recipe=None),
+            Arm("YOLO26n, as long", "yolo26n", "yolo26n", recipe=None, epochs=24),
+            Arm("RT-DETR-L", "rtdetr-l", "rtdetr-l", recipe=None),
+            Arm("rtdetr-n, Ultralytics' recipe", "rtdetr-n", "rtdetr-n", recipe="ultralytics.yaml"),
+            Arm("rtdetr-n", "rtdetr-n", "rtdetr-n"),
             PLAIN,
             _taught("KD-DETR", "kd-detr"),
         ),

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
-from arms import AMPLIFIER, SIDE, STARTS, TEACHER, TEACHER_SIDE, Arm
+from arms import AMPLIFIER, PLAIN, SIDE, STARTS, TEACHER, TEACHER_SIDE, Arm
 
 from uavdet.assets import find_yaml, read_yaml
 from uavdet.data.scenes import SceneConfig, write_dataset
 from uavdet.engine.checkpoint import read_checkpoint
 
-RECIPE = Path(__file__).with_name("recipe.yaml")
+HERE = Path(__file__).parent
 SCENES = {"train": 3000, "val": 60}
 SCENE_EPOCHS = 3
 SCENE_SCHEDULE = ["warmup_iterations=300", "lrf=0.05", "cos_lr=True"]
@@ -77,7 +77,7 @@ def prepare(settings: Settings) -> None:
 
 def write_model(settings: Settings, arm: Arm) -> Path:
     """Write the YAML of an arm's network and return its path; a stock one's is a name that Ultralytics knows."""
-    if arm.stock:
+    if arm.recipe is None:
         return Path(f"{arm.model}.yaml")
     config = read_yaml(
         find_yaml("so-detr-n.yaml" if arm.model == "so-detr-n-ddf" else f"{arm.model}.yaml", "cfg/models")
@@ -128,14 +128,14 @@ def run_arms(settings: Settings, arms: Iterable[Arm], seeds: Sequence[int]) -> l
 
 def _start_of(arm: Arm) -> Arm:
     """Return the pre-training of an arm."""
-    return Arm(arm.start, arm.start, arm.start, stock=arm.stock)
+    return Arm(arm.start, arm.start, arm.start, recipe=arm.recipe and Arm.recipe)
 
 
 def pretrain(settings: Settings, start: Arm) -> None:
     """Train a network on the scenes."""
     options = [f"model={write_model(settings, start)}", f"data={settings.folder / 'scenes' / 'data.yaml'}"]
     options += [f"epochs={SCENE_EPOCHS}", f"imgsz={SIDE}", *_recipe(settings, start)]
-    _train(settings, f"scenes-{start.name}", [*options, *([] if start.stock else SCENE_SCHEDULE)])
+    _train(settings, f"scenes-{start.name}", [*options, *(SCENE_SCHEDULE if start.recipe else [])])
 
 
 def _is_amplified(arm: Arm) -> bool:
@@ -144,14 +144,16 @@ def _is_amplified(arm: Arm) -> bool:
 
 def train_amplifier(settings: Settings) -> None:
     """Train the high-frequency amplifier of the teacher."""
-    options = [f"model={TEACHER}", f"data={settings.data}", f"recipe={RECIPE}", f"batch={settings.batch}"]
+    options = [f"model={TEACHER}", f"data={settings.data}", *_recipe(settings, PLAIN)]
     options += ["methods=ds2d2", "ds2d2.stage=amplifier", f"epochs={AMPLIFIER_EPOCHS}", f"imgsz={TEACHER_SIDE}"]
     _train(settings, slug(AMPLIFIER), options)
 
 
 def _recipe(settings: Settings, arm: Arm) -> list[str]:
-    """Return the recipe: stock models have their own."""
-    return ["val=False", "plots=False"] if arm.stock else [f"recipe={RECIPE}", f"batch={settings.batch}"]
+    """Return the recipe, with the batch of all arms where it is that of all arms."""
+    if arm.recipe is None:
+        return ["val=False", "plots=False"]
+    return [f"recipe={HERE / arm.recipe}", *([f"batch={settings.batch}"] if arm.recipe == Arm.recipe else [])]
 
 
 def run_arm(settings: Settings, arm: Arm, seed: int) -> None:
@@ -160,7 +162,8 @@ def run_arm(settings: Settings, arm: Arm, seed: int) -> None:
     if (folder / "report" / "metrics.json").exists():
         return
     options = [f"model={write_model(settings, arm)}", f"pretrained={settings.start(arm)}", f"data={settings.data}"]
-    options += [f"epochs={settings.epochs}", f"imgsz={arm.imgsz}", f"seed={seed}", *_recipe(settings, arm)]
+    epochs = arm.epochs or settings.epochs
+    options += [f"epochs={epochs}", f"imgsz={arm.imgsz}", f"seed={seed}", *_recipe(settings, arm)]
     options += [option.replace(AMPLIFIER, str(settings.weights(slug(AMPLIFIER)))) for option in arm.options]
     _train(settings, run, options)
     weights = settings.weights(run)
