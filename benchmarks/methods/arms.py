@@ -61,12 +61,19 @@ def _set(name: str, *options: str) -> Arm:
 
 
 def _taught(name: str, methods: str, *options: str) -> Arm:
-    teacher = [
+    return Arm(name, options=(f"methods={methods}", *_teacher(methods), *options))
+
+
+def _set_and_taught(name: str, methods: str, *options: str) -> Arm:
+    return Arm(name, "so-detr-n-set", options=(f"methods=set,{methods}", *_teacher(methods), *options))
+
+
+def _teacher(methods: str) -> list[str]:
+    return [
         setting
         for method in methods.split(",")
         for setting in (f"{method}.teacher={TEACHER}", f"{method}.imgsz={TEACHER_SIDE}")
     ]
-    return Arm(name, options=(f"methods={methods}", *teacher, *options))
 
 
 def _thumbnail(name: str, factor: int, kind: str, *options: str) -> Arm:
@@ -129,6 +136,7 @@ TABLES = {
             _taught("DS2D2, explicit and full", "ds2d2"),
             _taught("DS2D2, all", "ds2d2", _AMPLIFIED),
             _taught("KD-DETR", "kd-detr"),
+            _taught("KD-DETR, weight 3", "kd-detr", "kd-detr.weight=3"),
             _taught("KD-DETR and DS2D2", "kd-detr,ds2d2"),
         ),
     ),
@@ -141,7 +149,7 @@ TABLES = {
             Arm("rtdetr-n, Ultralytics' recipe", "rtdetr-n", "rtdetr-n", recipe="ultralytics.yaml"),
             Arm("rtdetr-n", "rtdetr-n", "rtdetr-n"),
             PLAIN,
-            _taught("KD-DETR", "kd-detr"),
+            _set_and_taught("HBS and KD-DETR", "kd-detr", "set.perturbation=False"),
         ),
     ),
     "thumbdet": Table(
