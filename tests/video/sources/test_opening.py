@@ -38,6 +38,7 @@ def folder(tmp_path, monkeypatch):
         ("0,2", ["camera 0", "camera 2"], [True, True]),
         ("rtsp://u:sesame@h/x", ["rtsp://u:***@h/x"], [True]),
         ("rtsp://a,udp://b:1", ["rtsp://a", "udp://b:1"], [True, True]),
+        ("v.mp4,a.jpg, b.png", ["v.mp4", "2 pictures"], [False, False]),
         ("http://h/clip.mp4", ["http://h/clip.mp4"], [False]),
         ("http://h/live.m3u8", ["http://h/live.m3u8"], [True]),
         ("cameras.streams", ["rtsp://u:***@one/x", "camera 1", "v.mp4"], [True, True, False]),

@@ -30,7 +30,7 @@ def open_sources(
 
     One source each: a picture, a video, a folder, a glob, a list of files (`.txt`, `.csv`), the address of a stream, a
     camera's number, a pipeline of GStreamer (known by ` ! `). Several: a Python list or tuple of such, whose pictures
-    are one source together; addresses or numbers with commas between them; a `.streams` file with one a line.
+    are one source together; addresses, numbers or files with commas between them; a `.streams` file with one a line.
 
     Args:
         source: What to read.
@@ -87,6 +87,10 @@ def _split(text: str) -> Iterator[str | int]:
     if not is_pipeline(text) and not is_address(text) and Path(text).expanduser().is_file():
         path = Path(text).expanduser()
         yield from _read_streams(path) if _is_streams(path) else [text]
+        return
+    files = [part.strip() for part in text.split(",")]
+    if len(files) > 1 and all(Path(file).expanduser().is_file() for file in files):
+        yield from files
         return
     for part in split_addresses(text):
         number = camera_number(part)
