@@ -130,6 +130,7 @@ TABLES = {
             PLAIN,
             _taught("SO-DETR, constant", "so-detr-kd", "so-detr-kd.weight=0.1:constant"),
             _taught("SO-DETR, linear decay", "so-detr-kd"),
+            _taught("SO-DETR, constant 0.5", "so-detr-kd", "so-detr-kd.weight=0.5:constant"),
             _taught("DS2D2, explicit", "ds2d2", "ds2d2.full=0"),
             _taught("DS2D2, full", "ds2d2", "ds2d2.low=0", "ds2d2.high=0"),
             _taught("DS2D2, high", "ds2d2", "ds2d2.low=0", "ds2d2.high=0", "ds2d2.full=0", _AMPLIFIED),
@@ -149,7 +150,7 @@ TABLES = {
             Arm("rtdetr-n, Ultralytics' recipe", "rtdetr-n", "rtdetr-n", recipe="ultralytics.yaml"),
             Arm("rtdetr-n", "rtdetr-n", "rtdetr-n"),
             PLAIN,
-            _set_and_taught("HBS and KD-DETR", "kd-detr", "set.perturbation=False"),
+            _set_and_taught("HBS and SO-DETR, linear decay", "so-detr-kd", "set.perturbation=False"),
         ),
     ),
     "thumbdet": Table(
