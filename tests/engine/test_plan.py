@@ -7,8 +7,8 @@ import torch
 
 from tests.conftest import TINY
 from uavdet import UAVDet
-from uavdet.arguments import parse_options
-from uavdet.assets import DEMO_WEIGHTS
+from uavdet.arguments import parse_options, read_recipe
+from uavdet.assets import DEMO_WEIGHTS, find_yaml, list_assets
 from uavdet.engine.families import Family
 from uavdet.engine.plan import check_imgsz, cpu_has_bfloat16, plan_training, resolve_precision
 from uavdet.errors import CheckpointError, ConfigError, UsageError
@@ -58,6 +58,16 @@ def test_the_user_beats_the_recipe_file_which_beats_the_default(tiny_data, tmp_p
 def test_shipped_recipes_are_found_by_name(tiny_data):
     options = plan(tiny_data, recipe="so-detr").options
     assert (options["epochs"], options["patience"], options["batch"], options["mixup"]) == (350, 40, 4, 0.2)
+
+
+@pytest.mark.parametrize("name", sorted(list_assets("cfg/recipes")))
+def test_every_shipped_recipe_makes_a_plan(name, tiny_run, tiny_data):
+    methods = read_recipe(find_yaml(name, "cfg/recipes")).get("methods", [])
+    taught = {f"{method}.teacher": str(tiny_run.best) for method in methods if method != "set"}
+    stem = {"thumbnail": 2} if methods == ["thumbdet"] else {}
+    if name == "ds2d2-amplifier.yaml":
+        taught, stem = {}, {"model": str(tiny_run.best)}
+    assert plan(tiny_data, recipe=name, **taught, **stem).options["methods"] == methods
 
 
 def test_a_recorded_run_is_a_recipe(tiny_run, tiny_data):
