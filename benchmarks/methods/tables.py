@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,10 +19,15 @@ from uavdet.evaluation.run_files import ValidatedRun, read_run
 from uavdet.evaluation.truth import ImageDetections
 from uavdet.runtime.postprocess import suppress_duplicates
 
+Arms = Mapping[str, list[ValidatedRun]]
+
 SAMPLES = 1000
 NMS = 0.7
 """IoU from which duplicates go in the last of the scores: `uavdet val iou=0.7`."""
+RARE = "OtherVehicle"
+"""Class of eight objects in HIT-UAV's validation images: a quarter of the mean, and mostly noise."""
 _WITHOUT_DUPLICATES = "coco, iou 0.7"
+_WITHOUT_RARE = f"coco, no {RARE}"
 _COLUMNS = {
     "AP": ("coco", "AP"),
     "AP50": ("coco", "AP50"),
@@ -33,11 +38,9 @@ _COLUMNS = {
     "AP_s": ("aitod", "AP_s"),
     "AP_m": ("aitod", "AP_m"),
     "AP50, iou 0.7": (_WITHOUT_DUPLICATES, "AP50"),
+    f"AP50, no {RARE}": (_WITHOUT_RARE, "AP50"),
 }
-_RARE = "OtherVehicle"
-"""Class of eight objects in HIT-UAV's validation images: a quarter of the mean, and mostly noise."""
-_WITHOUT_RARE = f"AP50, no {_RARE}"
-_COMPARED = ("AP", "AP50")
+_COMPARED = ("AP", "AP50", f"AP50, no {RARE}")
 _BEGIN, _END = "<!-- table: {} -->", "<!-- end of table -->"
 
 
@@ -59,24 +62,62 @@ def write_table(
     """
     runs = {arm.name: _validated(settings, arm, seeds) for arm in table.arms}
     runs = {name: found for name, found in runs.items() if found}
-    coco, aitod = find_protocols(["coco", "aitod"])
-    fewer = {name: [_without_duplicates(run) for run in found] for name, found in runs.items()}
-    results = {
-        name: compare_arms(protocol, arms, samples=SAMPLES, seed=0)
-        for name, protocol, arms in (("coco", coco, runs), ("aitod", aitod, runs), (_WITHOUT_DUPLICATES, coco, fewer))
-    }
+    results = _compare(runs, _COLUMNS, 1)
     folder.mkdir(parents=True, exist_ok=True)
     _write_csv(folder / f"{key}.csv", results, runs, costs)
-    text = _markdown(results, runs, costs)
+    text = _markdown(results, runs, _differences(runs), costs)
     page = folder / f"{key}.md"
     if page.exists():
         page.write_text(_insert(page.read_text(encoding="utf-8"), key, text), encoding="utf-8")
     return text
 
 
+def _compare(runs: Arms, columns: Iterable[str], samples: int) -> dict[str, Comparison]:
+    """Return the scores by each protocol of some columns."""
+    coco, aitod = find_protocols(["coco", "aitod"])
+    ways = {"coco": (coco, _as_it_is), "aitod": (aitod, _as_it_is)}
+    ways |= {_WITHOUT_DUPLICATES: (coco, _without_duplicates), _WITHOUT_RARE: (coco, _without_rare)}
+    return {
+        name: compare_arms(
+            protocol, {arm: [change(run) for run in found] for arm, found in runs.items()}, samples=samples, seed=0
+        )
+        for name, (protocol, change) in ways.items()
+        if name in {_COLUMNS[title][0] for title in columns}
+    }
+
+
+def _differences(runs: Arms) -> dict[tuple[str, str], Difference]:
+    """Return by arm and column how each arm differs from the first, over the seeds that both have."""
+    first, *others = runs
+    found = {}
+    for arm in others:
+        seeds = {run.record["seed"] for run in runs[arm]}
+        same = [run for run in runs[first] if run.record["seed"] in seeds]
+        results = _compare({first: same or runs[first], arm: runs[arm]}, _COMPARED, SAMPLES)
+        for title in _COMPARED:
+            protocol, metric = _COLUMNS[title]
+            (found[arm, title],) = [each for each in results[protocol].differences if each.metric == metric]
+    return found
+
+
 def _validated(settings: Settings, arm: Arm, seeds: list[int]) -> list[ValidatedRun]:
     folders = [settings.validated(arm, seed) for seed in seeds]
     return [read_run(folder) for folder in folders if (folder / "report" / "metrics.json").exists()]
+
+
+def _as_it_is(run: ValidatedRun) -> ValidatedRun:
+    return run
+
+
+def _without_rare(run: ValidatedRun) -> ValidatedRun:
+    """Return a run on the classes of which there are enough objects."""
+    (rare,) = [index for index, name in run.truth.names.items() if name == RARE]
+    images = []
+    for image in run.truth.images:
+        kept = image.classes != rare
+        of_objects = {key: getattr(image, key)[kept] for key in ("boxes", "classes", "areas", "crowd")}
+        images.append(replace(image, **of_objects))
+    return replace(run, truth=replace(run.truth, images=images))
 
 
 def _without_duplicates(run: ValidatedRun) -> ValidatedRun:
@@ -88,14 +129,10 @@ def _without_duplicates(run: ValidatedRun) -> ValidatedRun:
     return replace(run, detections=found)
 
 
-def _write_csv(
-    file: Path, results: dict[str, Comparison], runs: dict[str, list[ValidatedRun]], costs: Mapping[str, Cost]
-) -> None:
+def _write_csv(file: Path, results: dict[str, Comparison], runs: Arms, costs: Mapping[str, Cost]) -> None:
     with file.open("w", newline="", encoding="utf-8") as target:
         writer = csv.writer(target, lineterminator="\n")
         writer.writerow(["arm", "seed", "protocol", "metric", "value"])
-        for arm, run in ((arm, run) for arm, found in runs.items() for run in found):
-            writer.writerow([arm, run.record["seed"], "coco", _WITHOUT_RARE, f"{_common_ap50(run):.5f}"])
         for (protocol, result), arm in itertools.product(results.items(), runs):
             for metric, values in result.values[arm].items():
                 for run, value in zip(runs[arm], values, strict=True):
@@ -105,37 +142,29 @@ def _write_csv(
             writer.writerow([arm, "", "cost", "ms", f"{cost.milliseconds:.1f}"])
 
 
-def _markdown(results: dict[str, Comparison], runs: dict[str, list[ValidatedRun]], costs: Mapping[str, Cost]) -> str:
+def _markdown(
+    results: dict[str, Comparison],
+    runs: Arms,
+    differences: Mapping[tuple[str, str], Difference],
+    costs: Mapping[str, Cost],
+) -> str:
     first = next(iter(runs))
-    differences = {
-        (difference.arm, protocol, difference.metric): difference
-        for protocol, result in results.items()
-        for difference in result.differences
-        if difference.baseline == first
-    }
     columns = {
         title: (protocol, metric)
         for title, (protocol, metric) in _COLUMNS.items()
         if any(np.isfinite(arm[metric]).any() for arm in results[protocol].values.values())
     }
-    titles = ["arm", "runs", *columns, _WITHOUT_RARE, *(f"{name} against {first}" for name in _COMPARED)]
+    titles = ["arm", "runs", *columns, *(f"{name} against {first}" for name in _COMPARED)]
     titles += ["GFLOPs", "ms"] if costs else []
     rows = [titles, ["---"] * len(titles)]
     for arm, seeds in runs.items():
         cells = [_cell(results[protocol].values[arm][metric]) for protocol, metric in columns.values()]
-        cells.append(_cell(np.array([_common_ap50(run) for run in seeds])))
-        against = [differences.get((arm, *_COLUMNS[name])) for name in _COMPARED]
+        against = [differences.get((arm, title)) for title in _COMPARED]
         rows.append([arm, str(len(seeds)), *cells, *map(_interval, against)])
         if costs:
             cost = costs.get(arm)
             rows[-1] += [f"{cost.gflops:.2f}", f"{cost.milliseconds:.1f}"] if cost else ["", ""]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
-
-
-def _common_ap50(run: ValidatedRun) -> float:
-    """Return the mean AP50 of the classes of which there are enough objects."""
-    classes = run.record["protocols"]["coco"]["per_class"]
-    return float(np.mean([values["AP50"] for name, values in classes.items() if name != _RARE]))
 
 
 def _cell(values: np.ndarray) -> str:
