@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 SIDE = 320
 """Side of the input of a trunk, in pixels."""
@@ -139,6 +139,8 @@ TABLES = {
             _taught("KD-DETR", "kd-detr"),
             _taught("KD-DETR, weight 3", "kd-detr", "kd-detr.weight=3"),
             _taught("KD-DETR and DS2D2", "kd-detr,ds2d2"),
+            Arm("from the teacher's weights", start=TEACHER),
+            replace(_taught("from the teacher's weights, SO-DETR", "so-detr-kd"), start=TEACHER),
         ),
     ),
     "together": Table(
