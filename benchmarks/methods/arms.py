@@ -30,7 +30,7 @@ class Arm:
         options: Arguments of `uavdet train` over those of the recipe.
         imgsz: Side of the input in pixels.
         recipe: File beside this one; None for a model of Ultralytics, which trains by its own defaults.
-        epochs: Passes over the training images; None for as many as all arms have.
+        epochs: Passes over the training images; None for as many as all arms have, 0 to score what it starts from.
     """
 
     name: str
@@ -158,7 +158,7 @@ TABLES = {
     "thumbdet": Table(
         "Thumbnails",
         (
-            Arm("full size", start=TEACHER, imgsz=TEACHER_SIDE),
+            Arm("full size, as it is", start=TEACHER, imgsz=TEACHER_SIDE, epochs=0),
             _thumbnail("area, 2x", 2, "area"),
             _thumbnail("bicubic, 2x", 2, "bicubic"),
             _thumbnail("learned, 2x, two stages", 2, "learned", "thumbdet.stage_epochs=2"),

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from arms import Arm
-from runner import Settings, run_name, write_model
+from runner import Settings, write_model
 
 _RUNS = 60
 
@@ -38,8 +38,8 @@ def measure(settings: Settings, arms: Iterable[Arm], seed: int) -> None:
     """Time each trained arm and keep its cost; the networks take turns, and the same network is timed once."""
     networks: dict[Path, list[str]] = {}
     for arm in arms:
-        weights = settings.weights(run_name(arm, seed))
-        if weights.exists():
+        weights = settings.trained(arm, seed)
+        if weights.exists() or arm.epochs == 0:
             networks.setdefault(_export(settings, arm, weights), []).append(arm.name)
     if not networks:
         return

@@ -53,6 +53,10 @@ class Settings:
         """Return what an arm starts from: a file, or the name of bundled weights."""
         return Path(TEACHER) if arm.start == TEACHER else self.weights(f"scenes-{arm.start}")
 
+    def trained(self, arm: Arm, seed: int) -> Path:
+        """Return what is scored: the last checkpoint of an arm, or what it starts from where it has no epochs."""
+        return self.start(arm) if arm.epochs == 0 else self.weights(run_name(arm, seed))
+
     def validated(self, arm: Arm, seed: int) -> Path:
         """Return the folder of an arm's scores."""
         return self.folder / "val" / f"seed{seed}" / slug(arm.name)
@@ -161,15 +165,19 @@ def run_arm(settings: Settings, arm: Arm, seed: int) -> None:
     run, folder = run_name(arm, seed), settings.validated(arm, seed)
     if (folder / "report" / "metrics.json").exists():
         return
-    options = [f"model={write_model(settings, arm)}", f"pretrained={settings.start(arm)}", f"data={settings.data}"]
-    epochs = arm.epochs or settings.epochs
-    options += [f"epochs={epochs}", f"imgsz={arm.imgsz}", f"seed={seed}", *_recipe(settings, arm)]
-    options += [option.replace(AMPLIFIER, str(settings.weights(slug(AMPLIFIER)))) for option in arm.options]
-    _train(settings, run, options)
-    weights = settings.weights(run)
+    if arm.epochs != 0:
+        _train(settings, run, _options(settings, arm, seed))
+    weights = settings.trained(arm, seed)
     where = [f"project={folder.parent}", f"name={folder.name}", "exist_ok=True"]
     scored = [f"model={weights}", f"data={settings.data}", f"imgsz={arm.imgsz}", "protocol=coco,aitod", "plots=False"]
     _command(settings, f"{run}-val", ["val", *scored, *where])
+
+
+def _options(settings: Settings, arm: Arm, seed: int) -> list[str]:
+    options = [f"model={write_model(settings, arm)}", f"pretrained={settings.start(arm)}", f"data={settings.data}"]
+    epochs = arm.epochs or settings.epochs
+    options += [f"epochs={epochs}", f"imgsz={arm.imgsz}", f"seed={seed}", *_recipe(settings, arm)]
+    return options + [option.replace(AMPLIFIER, str(settings.weights(slug(AMPLIFIER)))) for option in arm.options]
 
 
 def _train(settings: Settings, run: str, options: list[str]) -> None:
