@@ -129,6 +129,8 @@ class ProtocolScoring(_Validator):
         for index, pred in enumerate(preds):
             classes = pred["cls"].long().cpu().numpy()
             boxes = self.original_boxes(pred["bboxes"], batch, index)
+            # YOLO26 regresses sides without a bound, and a young one puts the right side left of the left one
+            boxes = torch.cat([boxes[:, :2], boxes[:, 2:].maximum(boxes[:, :2])], dim=1)
             found[batch["im_file"][index]] = ImageDetections(
                 boxes.double().cpu().numpy(),
                 pred["conf"].double().cpu().numpy(),
