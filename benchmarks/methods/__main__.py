@@ -22,8 +22,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="YAML of HIT-UAV")
     parser.add_argument("--table", nargs="+", choices=TABLES, default=list(TABLES))
-    parser.add_argument("--folder", type=Path, default=Path("runs/methods"))
-    parser.add_argument("--results", type=Path, default=Path("docs/results"))
+    parser.add_argument("--folder", type=Path, default=Path("runs/methods"), help="of the runs; it is gone on with")
+    parser.add_argument("--results", type=Path, default=Path("docs/results"), help="of the pages that get the tables")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--batch", type=int, default=4)
@@ -31,6 +31,8 @@ def main() -> None:
     parser.add_argument("--tables-only", action="store_true", help="train nothing, write the tables of what is there")
     parser.add_argument("--costs", action="store_true", help="time the networks, too; keep the machine quiet")
     args = parser.parse_args()
+    if not args.data.is_file():
+        parser.error(f"--data {args.data} does not exist.")
     settings = Settings(args.folder.resolve(), args.data.resolve(), args.epochs, args.batch, args.workers)
     arms = list(dict.fromkeys(arm for name in args.table for arm in TABLES[name].arms))
     failed: list[str] = []

@@ -62,6 +62,8 @@ def write_table(
     """
     runs = {arm.name: _validated(settings, arm, seeds) for arm in table.arms}
     runs = {name: found for name, found in runs.items() if found}
+    if not runs:
+        raise SystemExit(f"{settings.folder} has no validated run of {key} with seeds {seeds}.")
     results = _compare(runs, _COLUMNS, 1)
     folder.mkdir(parents=True, exist_ok=True)
     _write_csv(folder / f"{key}.csv", results, runs, costs)

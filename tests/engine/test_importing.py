@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from uavdet.assets import DEMO_WEIGHTS
 from uavdet.engine.importing import import_checkpoint
 from uavdet.engine.loading import load_model
 from uavdet.errors import CheckpointError
@@ -59,3 +60,8 @@ def test_files_without_a_detector_are_not_imported(tmp_path):
         import_checkpoint(tmp_path / "x.pt", trust=True)
     with pytest.raises(CheckpointError, match="does not exist"):
         import_checkpoint(tmp_path / "missing.pt", trust=True)
+
+
+def test_a_checkpoint_of_ours_needs_no_import():
+    with pytest.raises(CheckpointError, match=r"is a checkpoint of uavdet already\. Give it as it is: model="):
+        import_checkpoint(DEMO_WEIGHTS)

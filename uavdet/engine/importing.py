@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from uavdet.engine.checkpoint import Checkpoint, describe_model, plain_data, save_checkpoint
+from uavdet.engine.checkpoint import Checkpoint, describe_model, plain_data, read_checkpoint, save_checkpoint
 from uavdet.engine.families import build_model
 from uavdet.engine.loading import load_all
 from uavdet.errors import CheckpointError
@@ -26,11 +26,13 @@ def import_checkpoint(path: str | Path, out: str | Path | None = None, *, trust:
         trust: Must be True.
 
     Raises:
-        CheckpointError: `trust` is off, the file is damaged, or it holds no detector.
+        CheckpointError: `trust` is off, the file is damaged or of uavdet already, or it holds no detector.
     """
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"'{path}' does not exist. Give the checkpoint to import: weights=PATH.")
+    if _is_ours(path):
+        raise CheckpointError(f"'{path}' is a checkpoint of uavdet already. Give it as it is: model={path}.")
     if not trust:
         raise CheckpointError(
             f"'{path}' was not opened: a pickled checkpoint runs as a program. If you trust where it comes from: "
@@ -51,6 +53,14 @@ def import_checkpoint(path: str | Path, out: str | Path | None = None, *, trust:
     arguments = content.get("train_args") or {}
     meta = {**describe_model(model), "imgsz": _usable_size(arguments.get("imgsz")), "imported_from": path.name}
     return save_checkpoint(Checkpoint(model.state_dict(), meta), out or path.with_suffix(".uavdet.pt"))
+
+
+def _is_ours(path: Path) -> bool:
+    try:
+        read_checkpoint(path)
+    except CheckpointError:
+        return False
+    return True
 
 
 def _usable_size(imgsz: Any) -> int | list[int]:

@@ -81,6 +81,7 @@ def test_pictures_of_a_list_are_one_source(folder):
         (np.zeros((2, 2)), UsageError, "source= was given a ndarray. Give a path"),
         ("gone.mp4", DataError, "source=gone.mp4 does not exist"),
         (["a.jpg", "gone.jpg"], DataError, "source=gone.jpg does not exist"),
+        ("v.mp4,gone.mp4", DataError, "source=gone.mp4 does not exist"),
         ("gone.streams", DataError, "gone.streams does not exist"),
         ("empty.streams", DataError, r"empty\.streams names no source\. Give one address a line"),
         ("nested.streams", DataError, r"nested\.streams:2 names another list, cameras\.streams"),

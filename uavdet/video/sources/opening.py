@@ -89,8 +89,8 @@ def _split(text: str) -> Iterator[str | int]:
         yield from _read_streams(path) if _is_streams(path) else [text]
         return
     files = [part.strip() for part in text.split(",")]
-    if len(files) > 1 and all(Path(file).expanduser().is_file() for file in files):
-        yield from files
+    if len(files) > 1 and any(Path(file).expanduser().is_file() for file in files):
+        yield from files  # one that is missing is named when it is opened
         return
     for part in split_addresses(text):
         number = camera_number(part)
