@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from arms import Arm
@@ -38,6 +38,8 @@ def measure(settings: Settings, arms: Iterable[Arm], seed: int) -> None:
     """Time each trained arm and keep its cost; the networks take turns, and the same network is timed once."""
     networks: dict[Path, list[str]] = {}
     for arm in arms:
+        if arm.recipe is None:
+            continue  # YOLOs are exported by Ultralytics
         weights = settings.trained(arm, seed)
         if weights.exists() or arm.epochs == 0:
             networks.setdefault(_export(settings, arm, weights), []).append(arm.name)
@@ -58,7 +60,7 @@ def _file(settings: Settings) -> Path:
 def _export(settings: Settings, arm: Arm, weights: Path) -> Path:
     """Write the network of an arm, once for arms that differ in training alone, and return the file."""
     shrink = [option.replace("=", "-") for option in arm.options if option.startswith("thumbnail")]
-    model = write_model(settings, Arm(arm.name, arm.model)).stem.removesuffix("-set")
+    model = write_model(settings, replace(arm, expansion=None)).stem.removesuffix("-set")
     file = settings.folder / "exports" / f"{'-'.join([model, *shrink, str(arm.imgsz)])}.onnx"
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
