@@ -45,6 +45,8 @@ def main() -> None:
     for name in args.table:
         table = TABLES[name]
         of_table = {arm.name: costs[arm.name] for arm in table.arms if arm.name in costs}
+        if len(set(of_table.values())) == 1:
+            of_table = {}  # one network: training alone differs
         print(f"\n{table.title}\n{write_table(settings, name, table, args.seeds, args.results, of_table)}")
     if failed:
         raise SystemExit("\n".join(["These runs failed:", *failed]))
