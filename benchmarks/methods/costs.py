@@ -39,7 +39,7 @@ def measure(settings: Settings, arms: Iterable[Arm], seed: int) -> None:
     networks: dict[Path, list[str]] = {}
     for arm in arms:
         if arm.recipe is None:
-            continue  # YOLOs are exported by Ultralytics
+            continue  # uavdet exports no YOLO, so Ultralytics' models are left out
         weights = settings.trained(arm, seed)
         if weights.exists() or arm.epochs == 0:
             networks.setdefault(_export(settings, arm, weights), []).append(arm.name)
