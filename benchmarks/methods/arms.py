@@ -14,6 +14,9 @@ TEACHER = "so-detr-n-demo"
 """The bundled weights: the student's network, trained for longer, at twice its size and on the same images."""
 TEACHER_SIDE = 640
 
+LONG = 24
+"""Epochs of an arm that trains for longer than the others."""
+
 AMPLIFIER = "AMPLIFIER"
 """Stands in options for the checkpoint of the teacher's high-frequency amplifier, which is trained where it is used."""
 
@@ -143,11 +146,19 @@ TABLES = {
             replace(_taught("from the teacher's weights, SO-DETR", "so-detr-kd"), start=TEACHER),
         ),
     ),
+    "long": Table(
+        "Three times as long",
+        (
+            replace(PLAIN, name="so-detr-n, long", epochs=LONG),
+            replace(_taught("SO-DETR, linear decay, long", "so-detr-kd"), epochs=LONG),
+            replace(_set("HBS, long", "set.perturbation=False"), epochs=LONG),
+        ),
+    ),
     "together": Table(
         "The best combination, and Ultralytics' models",
         (
             Arm("YOLO26n", "yolo26n", "yolo26n", recipe=None),
-            Arm("YOLO26n, as long", "yolo26n", "yolo26n", recipe=None, epochs=24),
+            Arm("YOLO26n, as long", "yolo26n", "yolo26n", recipe=None, epochs=LONG),
             Arm("RT-DETR-L", "rtdetr-l", "rtdetr-l", recipe=None),
             Arm("rtdetr-n, Ultralytics' recipe", "rtdetr-n", "rtdetr-n", recipe="ultralytics.yaml"),
             Arm("rtdetr-n", "rtdetr-n", "rtdetr-n"),
