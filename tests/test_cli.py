@@ -107,6 +107,16 @@ def test_every_mode_has_help_that_names_its_arguments():
         assert all(name in text for name in arguments_of(mode))
 
 
+def test_a_method_and_a_recipe_have_help():
+    assert "so-detr-kd.weight: 0.1:linear" in help_text("kd-auto")
+    assert help_text("kd-auto.yaml") == help_text("kd-auto")
+    assert "ds2d2.gamma" in help_text("ds2d2")
+    assert "recipe=ds2d2 reads" in help_text("ds2d2")
+    assert "kd-auto" in help_text("train")
+    with pytest.raises(UsageError, match="Did you mean 'kd-auto'"):
+        help_text("kd_auto")
+
+
 def test_every_argument_belongs_to_modes_that_exist():
     for argument in ARGUMENTS.values():
         assert set(argument.modes) <= set(MODES), argument.name

@@ -72,7 +72,8 @@ _TABLE = [
     # What to work on
     _row("model", None, kinds.text, _ANY_MODEL,
          "weights (.pt, .safetensors, .onnx) or a model YAML; default: the bundled so-detr-n-demo, in training none"),
-    _row("model", None, kinds.text, ("analyze",), "weights (.pt, .safetensors) or a model YAML"),
+    _row("model", None, kinds.text, ("analyze",),
+         "weights (.pt, .safetensors) or a model YAML; default: the bundled so-detr-n-demo"),
     _row("model", [], kinds.name_list, ("benchmark",),
          "weights, model YAMLs and exported files, separated by commas, each compared with the first; default: the "
          "bundled so-detr-n-demo"),

@@ -10,11 +10,12 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from uavdet.argument_table import ARGUMENTS, MODES, Argument
 from uavdet.arguments import arguments_of, parse_options, read_recipe
-from uavdet.assets import DEFAULT_RECIPE, find_yaml
+from uavdet.assets import DEFAULT_RECIPE, find_yaml, list_assets
 from uavdet.errors import UAVDetError, UsageError, suggest_name
 from uavdet.other_formats import is_other_format
 
@@ -142,18 +143,22 @@ def _value_after(name: str, rest: list[str]) -> str:
 
 
 def help_text(mode: str | None = None) -> str:
-    """Return the help of a mode, or the list of modes.
+    """Return the help of a mode, a training method or a recipe, or the list of modes.
 
     Raises:
-        UsageError: There is no such mode.
+        UsageError: There is no such mode, and no method or recipe of that name.
     """
     if mode is None:
         lines = ["usage: uavdet MODE key=value ...   (or --key value)", "", "modes:"]
         lines += [f"  {name:9} {text}" for name, text in MODES.items()]
-        lines += ["", "uavdet help MODE lists the keys of a mode."]
+        lines += [
+            "",
+            "uavdet help MODE lists the keys of a mode, uavdet help METHOD those of a training method,",
+            "uavdet help RECIPE what a recipe sets.",
+        ]
         return "\n".join(lines)
     if mode not in MODES:
-        return _method_help(mode)
+        return _help_on_name(mode)
     arguments = arguments_of(mode)
     recipe = read_recipe(find_yaml(DEFAULT_RECIPE, "cfg/recipes")) if mode == "train" else {}
     lines = [f"uavdet {mode}: {MODES[mode]}", ""]
@@ -165,14 +170,18 @@ def help_text(mode: str | None = None) -> str:
     if mode == "train":
         lines += ["", "  Defaults are those of stock models, then those of our models where they differ."]
         lines += ["  Settings of training methods are METHOD.KEY=VALUE; uavdet help METHOD lists them."]
+        lines += [f"  Recipes: {', '.join(Path(name).stem for name in list_assets('cfg/recipes'))}."]
+        lines += ["  uavdet help RECIPE shows what one sets."]
     return "\n".join(lines if arguments else lines[:1])
 
 
-def _method_help(name: str) -> str:
-    """Return the settings of a training method; its module is imported for it, and PyTorch with it.
+def _help_on_name(name: str) -> str:
+    """Return the settings of a training method, the text of a recipe, or both where they share a name.
+
+    The module of a method is imported for it, and PyTorch with it.
 
     Raises:
-        UsageError: There is no such mode, and no such method or no PyTorch to ask.
+        UsageError: There is no such mode, method or recipe; methods are not known where PyTorch is missing.
     """
     try:
         from uavdet.methods.base import available_methods
@@ -180,14 +189,22 @@ def _method_help(name: str) -> str:
         methods = available_methods()
     except ImportError:
         methods = {}
-    if name not in methods:
-        known = [*MODES, *methods]
-        raise UsageError(f"Unknown mode '{name}'.{suggest_name(name, known)} Modes: {', '.join(MODES)}.")
-    fields = methods[name].Args.model_fields
-    lines = [f"uavdet train methods={name}: {(methods[name].__doc__ or '').strip().splitlines()[0]}", ""]
-    for key, field in fields.items():
-        default = "" if field.default is None else f" [{field.default}]"
-        lines.append(f"  {name}.{key:18} {field.description}{default}")
+    recipes = {file.stem: file for file in list_assets("cfg/recipes").values()}
+    stem = name.removesuffix(".yaml")
+    if name not in methods and stem not in recipes:
+        known = [*MODES, *methods, *recipes]
+        raise UsageError(
+            f"There is no mode, method or recipe '{name}'.{suggest_name(name, known)} Modes: {', '.join(MODES)}."
+        )
+    lines = []
+    if name in methods:
+        lines = [f"uavdet train methods={name}: {(methods[name].__doc__ or '').strip().splitlines()[0]}", ""]
+        for key, field in methods[name].Args.model_fields.items():
+            default = "" if field.default is None else f" [{field.default}]"
+            lines.append(f"  {name}.{key:18} {field.description}{default}")
+    if stem in recipes:
+        text = recipes[stem].read_text(encoding="utf-8")
+        lines += [*([""] if lines else []), f"uavdet train recipe={stem} reads {recipes[stem]}:", "", text.rstrip()]
     return "\n".join(lines)
 
 

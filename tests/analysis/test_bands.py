@@ -206,7 +206,6 @@ def refused(tmp_path_factory):
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        ([], 2, "No model was given"),
         (["model=MODEL"], 2, "No dataset was given"),
         (["model=MODEL", "data=gone.yaml"], 2, "gone.yaml"),
         (["model=MODEL", "data=DATA", "split=test"], 2, "has no 'test:' entry"),

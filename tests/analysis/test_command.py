@@ -37,3 +37,9 @@ def test_weights_that_are_not_finite_are_refused(kind, tiny_data, tmp_path, caps
     assert len(errors) == 1
     assert "x.pt' holds weights that are not finite, first model.p4.cv1.conv.weight, in 1 of" in errors[0]
     assert not (tmp_path / "runs").exists()
+
+
+def test_without_a_model_the_bundled_weights_are_looked_at(tiny_data, tmp_path):
+    words = [f"data={tiny_data}", "imgsz=64", "images=1", f"project={tmp_path / 'runs'}"]
+    assert main(["analyze", "pca", *words]) == 0
+    assert (tmp_path / "runs" / "pca" / "pca.csv").is_file()

@@ -201,7 +201,6 @@ def test_differences_are_those_of_ap_with_intervals_over_images():
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        ([], 2, "No model was given"),
         (["model=rtdetr-n.yaml", "data=DATA"], 2, "has no dual-domain fusion block, so there is no frequency branch"),
         (["model=yolo11n.yaml", "data=DATA"], 2, "has no dual-domain fusion block"),
         (["model=MODEL"], 2, "No dataset was given"),

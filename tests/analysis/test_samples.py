@@ -133,7 +133,6 @@ def test_pixels_that_cannot_be_decoded_are_an_error_unless_they_are_to_be_left_o
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"model": None}, UsageError, "No model was given"),
         ({"data": None}, ConfigError, "No dataset was given"),
         ({"data": "gone.yaml"}, ConfigError, "gone.yaml"),
         ({"split": "test"}, ConfigError, "has no 'test:' entry"),

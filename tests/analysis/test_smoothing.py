@@ -260,7 +260,6 @@ def test_refusals_of_the_command(detector, data, tmp_path, capsys):
         ([f"model={detector}", *given, f"smoothing={blocks}", "steps=5"], 2, "steps=5 has no effect"),
         ([f"model={detector}", *given, "bands=0.3,0.2"], 2, "bands=0.3,0.2 is not allowed"),
         ([f"model={detector}", *given[1:], f"data={other}"], 2, "cat"),
-        (given, 2, "No model was given"),
     ]:
         assert main(["analyze", "smoothing", *words]) == code
         text = capsys.readouterr().err

@@ -104,7 +104,7 @@ def test_the_command_writes_a_folder_and_prints_json(images, tmp_path, capsys):
     [
         ([], 2, "No analysis was named. Known: bands, spectrum"),
         (["thumbnial"], 2, "Did you mean 'thumbnail'"),
-        (["thumbnail"], 2, "No model was given"),
+        (["thumbnail", "source=."], 2, "model=so-detr-n-demo has no thumbnail. Add thumbnail=4 or 2"),
         (["thumbnail", "model=so-detr-n.yaml", "source=."], 2, "has no thumbnail. Add thumbnail=4 or 2"),
         (["thumbnail", "model=so-detr-n-thumb4.yaml"], 2, "No source was given"),
         (["thumbnail", "model=so-detr-n-thumb4.yaml", "source=gone"], 3, "source=gone holds no image"),

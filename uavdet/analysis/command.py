@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from uavdet.assets import DEMO_WEIGHTS
 from uavdet.errors import UsageError, suggest_name
 from uavdet.json_output import print_json
 
@@ -84,8 +85,8 @@ def run_analyze(options: dict[str, Any]) -> int:
     """Look at images through a model, print what was found and write pictures and tables.
 
     Args:
-        options: `kind` and `model`; those that the kind takes, see `KINDS`; optionally `project`, `name`, `exist_ok`,
-            `json`.
+        options: `kind`, and those that the kind takes, see `KINDS`; optionally `model`, by default the bundled weights,
+            `project`, `name`, `exist_ok`, `json`.
 
     Returns:
         The exit code, 0.
@@ -105,7 +106,7 @@ def run_analyze(options: dict[str, Any]) -> int:
     _refuse_foreign(kind, options, KINDS[kind].options)
     module, _, function = KINDS[kind].function.partition(":")
     with messages_apart(bool(options.get("json"))):
-        report = getattr(importlib.import_module(module), function)(options)
+        report = getattr(importlib.import_module(module), function)({"model": DEMO_WEIGHTS.stem, **options})
     print_json(report.as_dict()) if options.get("json") else print(report.table())
     return 0
 

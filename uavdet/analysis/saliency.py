@@ -205,7 +205,7 @@ def analyze_saliency(options: Mapping[str, Any]) -> SaliencyReport:
         options: See `uavdet.analysis.command.run_analyze`.
 
     Raises:
-        UsageError: No model was given, its classes are not the data's, or an option cannot be used.
+        UsageError: The model's classes are not the data's, or an option cannot be used.
         ConfigError: The dataset YAML cannot be used.
         DataError: The split holds no object, or a damaged file.
     """

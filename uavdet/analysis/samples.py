@@ -214,7 +214,7 @@ def open_samples(options: Mapping[str, Any]) -> Samples:
         options: `model` and `data`; optionally `split`, `images`, `imgsz`, `device` and `skip_bad` of mode `analyze`.
 
     Raises:
-        UsageError: No model was given, it is an exported file, or the size or the device cannot be used.
+        UsageError: The model is an exported file, or the size or the device cannot be used.
         ConfigError: The dataset YAML cannot be used.
         CheckpointError: The model cannot be read.
         DataError: A label or an image is damaged and `skip_bad` is not set, or no image of the split holds an object.
@@ -232,16 +232,14 @@ def open_samples(options: Mapping[str, Any]) -> Samples:
     return Samples(module, dataset, chosen, data, (height, width), _torch_device(given))
 
 
-def open_model(given: str | None) -> UAVDet:
+def open_model(given: str) -> UAVDet:
     """Open weights or a model YAML.
 
     Raises:
-        UsageError: Nothing was given, or an exported file.
+        UsageError: It is an exported file.
         CheckpointError: The weights cannot be read, or are not finite.
         ConfigError: The model YAML cannot be used.
     """
-    if not given:
-        raise UsageError("No model was given. Give weights: model=best.pt, or model=so-detr-n-demo.")
     opened = UAVDet(given)
     if opened.module is None:
         raise UsageError(

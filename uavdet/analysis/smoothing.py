@@ -189,7 +189,7 @@ def analyze_smoothing(options: Mapping[str, Any]) -> SmoothingReport:
         options: See `uavdet.analysis.command.run_analyze`.
 
     Raises:
-        UsageError: No model was given, or an option cannot be used or has no effect.
+        UsageError: An option cannot be used or has no effect.
         ConfigError: The dataset YAML cannot be used.
         CheckpointError: The model or the blocks cannot be read, or belong to different networks.
         DataError: A split holds no object, or a damaged file.

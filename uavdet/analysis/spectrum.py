@@ -175,7 +175,7 @@ def analyze_spectrum(options: Mapping[str, Any]) -> SpectrumReport:
         options: See `uavdet.analysis.command.run_analyze`.
 
     Raises:
-        UsageError: No model was given, or an option cannot be used.
+        UsageError: An option cannot be used.
         ConfigError: The dataset YAML cannot be used.
         DataError: The split holds no object, or a damaged file.
     """

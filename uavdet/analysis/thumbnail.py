@@ -127,10 +127,8 @@ def _open_stem(options: Mapping[str, Any]) -> tuple[ImageStem, int, int | list[i
     """Return the thumbnail of the model, the stride of its input, and the size that its weights were trained for.
 
     Raises:
-        UsageError: No model was given, or it has no thumbnail.
+        UsageError: The model has no thumbnail.
     """
-    if not options["model"]:
-        raise UsageError("No model was given. Give one with a thumbnail: model=best.pt, or thumbnail=4 beside it.")
     model = UAVDet(options["model"])
     module: nn.Module | None = model.module
     if module is None or model_family(module) is not Family.OURS:
