@@ -228,3 +228,13 @@ def with_queries(module: nn.Module, queries: int | None) -> nn.Module:
     else:
         copied.yaml["queries"] = copied.model[-1].num_queries = queries
     return copied
+
+
+@contextlib.contextmanager
+def all_boxes(args: Any) -> Iterator[int]:
+    """Have Ultralytics' postprocessing keep every box, for duplicates to go before `max_det` counts; give `max_det`."""
+    limit, args.max_det = args.max_det, None
+    try:
+        yield limit
+    finally:
+        args.max_det = limit

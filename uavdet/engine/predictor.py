@@ -12,6 +12,7 @@ from ultralytics.engine.results import Results
 from ultralytics.models.rtdetr.predict import RTDETRPredictor
 from ultralytics.models.yolo.detect.predict import DetectionPredictor
 
+from uavdet.engine.calls import all_boxes
 from uavdet.errors import CheckpointError, DataError, MissingDependencyError
 from uavdet.runtime.postprocess import suppress_duplicates
 from uavdet.video.tracking import SourceTracker
@@ -129,11 +130,8 @@ class _SuppressingPredictor(RTDETRPredictor):
         """Return results with the best `max_det` boxes of those that stay, in original pixels."""
         if self.nms is None:
             return super().postprocess(preds, img, orig_imgs)
-        limit, self.args.max_det = self.args.max_det, None
-        try:
+        with all_boxes(self.args) as limit:
             results = super().postprocess(preds, img, orig_imgs)
-        finally:
-            self.args.max_det = limit
         for result in results:
             boxes = result.boxes.cpu().numpy()
             kept = suppress_duplicates(boxes.xyxy, boxes.conf, boxes.cls, self.nms)[:limit]

@@ -21,6 +21,7 @@ from ultralytics.utils import LOGGER, RANK, colorstr, ops
 
 from uavdet.data.config import DataConfig
 from uavdet.data.dataset import LetterboxDataset, StretchDataset
+from uavdet.engine.calls import all_boxes
 from uavdet.engine.logs import quiet
 from uavdet.evaluation.coco import coco_results
 from uavdet.evaluation.protocol import Protocol, Score, find_protocols
@@ -227,11 +228,8 @@ class StretchValidator(ProtocolScoring, RTDETRValidator):
         """Return the best `max_det` boxes of each image that stay, in pixels of the network's input."""
         if self.nms is None:
             return super().postprocess(preds)
-        limit, self.args.max_det = self.args.max_det, None
-        try:
+        with all_boxes(self.args) as limit:
             found = super().postprocess(preds)
-        finally:
-            self.args.max_det = limit
         return [self._without_duplicates(each, self.nms, limit) for each in found]
 
     @staticmethod
