@@ -164,6 +164,7 @@ TABLES = {
             Arm("rtdetr-n", "rtdetr-n", "rtdetr-n"),
             PLAIN,
             _set_and_taught("HBS and SO-DETR, linear decay", "so-detr-kd", "set.perturbation=False"),
+            _set_and_taught("HBS and KD-DETR", "kd-detr", "set.perturbation=False"),
         ),
     ),
     "thumbdet": Table(
