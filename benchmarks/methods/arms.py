@@ -150,7 +150,7 @@ TABLES = {
         "Three times as long",
         (
             replace(PLAIN, name="so-detr-n, long", epochs=LONG),
-            replace(_taught("SO-DETR, linear decay, long", "so-detr-kd"), epochs=LONG),
+            replace(_taught("KD-DETR, long", "kd-detr"), epochs=LONG),
             replace(_set("HBS, long", "set.perturbation=False"), epochs=LONG),
         ),
     ),
