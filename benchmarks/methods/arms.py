@@ -90,6 +90,10 @@ def _thumbnail(name: str, factor: int, kind: str, *options: str) -> Arm:
 
 
 PLAIN = Arm("so-detr-n")
+_SMOOTHED = (
+    _set_and_taught("HBS and SO-DETR, linear decay", "so-detr-kd", "set.perturbation=False"),
+    _set_and_taught("HBS and KD-DETR", "kd-detr", "set.perturbation=False"),
+)
 _AMPLIFIED = f"ds2d2.amplifier={AMPLIFIER}"
 
 TABLES = {
@@ -142,6 +146,7 @@ TABLES = {
             _taught("KD-DETR", "kd-detr"),
             _taught("KD-DETR, weight 3", "kd-detr", "kd-detr.weight=3"),
             _taught("KD-DETR and DS2D2", "kd-detr,ds2d2"),
+            *_SMOOTHED,
             Arm("from the teacher's weights", start=TEACHER),
             replace(_taught("from the teacher's weights, SO-DETR", "so-detr-kd"), start=TEACHER),
         ),
@@ -150,7 +155,7 @@ TABLES = {
         "Three times as long",
         (
             replace(PLAIN, name="so-detr-n, long", epochs=LONG),
-            replace(_taught("KD-DETR, long", "kd-detr"), epochs=LONG),
+            replace(_taught("SO-DETR, linear decay, long", "so-detr-kd"), epochs=LONG),
             replace(_set("HBS, long", "set.perturbation=False"), epochs=LONG),
         ),
     ),
@@ -163,8 +168,7 @@ TABLES = {
             Arm("rtdetr-n, Ultralytics' recipe", "rtdetr-n", "rtdetr-n", recipe="ultralytics.yaml"),
             Arm("rtdetr-n", "rtdetr-n", "rtdetr-n"),
             PLAIN,
-            _set_and_taught("HBS and SO-DETR, linear decay", "so-detr-kd", "set.perturbation=False"),
-            _set_and_taught("HBS and KD-DETR", "kd-detr", "set.perturbation=False"),
+            *_SMOOTHED,
         ),
     ),
     "thumbdet": Table(
