@@ -269,18 +269,26 @@ def test_exported_files_give_the_same_results(model, frames, tmp_path):
     np.testing.assert_allclose(np.sort(given.boxes.conf), np.sort(expected.boxes.conf), atol=1e-3)
 
 
-def test_duplicates_go_alike_wherever_the_network_runs(model, frames, tiny_data, tmp_path):
+def test_duplicates_go_alike_wherever_the_network_runs(model, frames, tiny_data, tmp_path, monkeypatch):
     settings = {"conf": 0.0, "iou": 0.4, "max_det": 6}
-    all_boxes = model(frames[0], conf=0.0, verbose=False)[0].boxes
+    all_boxes = model(frames[0], conf=0.0, iou=1.0, verbose=False)[0].boxes
     kept = batched_nms(all_boxes.xyxy, all_boxes.conf, all_boxes.cls, 0.4)[:6]
     assert 6 == len(kept) < len(all_boxes)
     expected = all_boxes.conf[kept].numpy()
-    found = [
-        model(frames[0], verbose=False, **settings)[0].boxes.conf.numpy(),
-        next(iter(model.stream(frames_file(frames[0], tmp_path), **settings))).detections.scores,
-        Detector(model.export(format="onnx", out=str(tmp_path / "x.onnx")), **settings)(frames[0]).scores,
-    ]
-    for scores in found:
+    file, picture = model.export(format="onnx", out=str(tmp_path / "x.onnx")), frames_file(frames[0], tmp_path)
+
+    def scores_of(**given):
+        exported = UAVDet(file)
+        return [
+            *(each(frames[0], verbose=False, **given)[0].boxes.conf.numpy() for each in (model, exported)),
+            *(next(iter(each.stream(picture, **given))).detections.scores for each in (model, exported)),
+        ]
+
+    for scores in [*scores_of(**settings), Detector(file, **settings)(frames[0]).scores]:
+        np.testing.assert_allclose(scores, expected, atol=1e-4)
+    for module in ("engine.detecting", "runtime.predict"):  # the default is 0.7, from which none of these boxes goes
+        monkeypatch.setattr(f"uavdet.{module}.NMS_IOU", 0.4)
+    for scores in scores_of(conf=0.0, max_det=6):
         np.testing.assert_allclose(scores, expected, atol=1e-4)
     plain = model.val(data=str(tiny_data), project=str(tmp_path), name="plain", plots=False)
     fewer = model.val(data=str(tiny_data), project=str(tmp_path), name="fewer", plots=False, iou=0.0)

@@ -188,7 +188,13 @@ def test_one_array_is_not_taken_for_a_list_of_images(image, tmp_path):
 
 @pytest.mark.parametrize(("max_det", "kept"), [(None, 400), (350, 350), (1, 1)])
 def test_all_rows_of_a_file_are_detections_unless_told_otherwise(max_det, kept, tmp_path):
-    detector = Detector(write_network(tmp_path / "x.onnx", rows=ROWS[:1] * 400), max_det=max_det)
+    detector = Detector(write_network(tmp_path / "x.onnx", rows=ROWS[:1] * 400), max_det=max_det, iou=None)
+    assert len(detector(BLACK)) == kept
+
+
+@pytest.mark.parametrize(("given", "kept"), [({}, 1), ({"iou": 0.7}, 1), ({"iou": None}, 9)])
+def test_duplicates_go_unless_told_otherwise(given, kept, tmp_path):
+    detector = Detector(write_network(tmp_path / "x.onnx", rows=ROWS[:1] * 9), **given)
     assert len(detector(BLACK)) == kept
 
 

@@ -23,6 +23,7 @@ from uavdet.engine.device import runs_on_cpu
 from uavdet.errors import UsageError
 from uavdet.export.registry import ExportFormat
 from uavdet.nn.detector import Detector
+from uavdet.runtime.postprocess import NMS_IOU
 
 _OURS_ONLY = frozenset(
     {
@@ -44,8 +45,6 @@ _OURS_ONLY = frozenset(
         "batch",
     }
 )
-YOLO_NMS = 0.7
-"""IoU of a YOLO's NMS where nobody gives one, as in Ultralytics."""
 _SOURCES = (str, Path, int, list, tuple, np.ndarray, Image.Image, torch.Tensor)
 _GENERIC_NAME = re.compile(r"(class)?[ _-]?\d+", re.IGNORECASE)
 
@@ -55,7 +54,7 @@ def ultralytics_overrides(options: Mapping[str, Any], mode: str, folder: Path, c
     overrides = {key: value for key, value in options.items() if key not in _OURS_ONLY}
     overrides |= {"task": "detect", "mode": mode, "save_dir": str(folder), "conf": conf}
     overrides["batch"] = int(options.get("batch") or 1)
-    overrides["iou"] = YOLO_NMS if options.get("iou") is None else options["iou"]  # DETRs do not read it
+    overrides["iou"] = NMS_IOU if options.get("iou") is None else options["iou"]  # DETRs do not read it
     if options.get("half"):
         overrides["quantize"] = 16
     return overrides

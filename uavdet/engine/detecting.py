@@ -18,6 +18,7 @@ from uavdet.engine.predictor import LetterboxPredictor, StretchPredictor
 from uavdet.engine.torch_detector import TorchDetector
 from uavdet.run_folders import output_folder
 from uavdet.runtime.detector import Detector
+from uavdet.runtime.postprocess import NMS_IOU
 from uavdet.runtime.predict import CONFIDENCE, open_exported
 from uavdet.video.opening import STREAM_OPTIONS, open_stream, parse_stream_options, refuse_stream_options
 from uavdet.video.tracker_config import read_tracker
@@ -136,7 +137,7 @@ class Detecting(ABC):
         folder = output_folder(mode, options)
         predictor = predictor_class(overrides=calls.ultralytics_overrides(options, mode, folder, conf))
         if isinstance(predictor, StretchPredictor):
-            predictor.nms = options["iou"]
+            predictor.nms = NMS_IOU if options["iou"] is None else options["iou"]
         predictor.setup_model(self._model_for(options), verbose=bool(options["verbose"]))
         return predictor
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from uavdet.errors import CheckpointError, DataError, UsageError
 from uavdet.runtime.detections import Detections
-from uavdet.runtime.postprocess import decode_rows
+from uavdet.runtime.postprocess import NMS_IOU, decode_rows
 from uavdet.runtime.preprocess import InputBuffer
 from uavdet.runtime.session import Session
 from uavdet.runtime.timing import StageTimer
@@ -38,7 +38,7 @@ class Detector:
         max_det: Most detections an image; by default all that the file gives.
         classes: Class ids to keep, or None for all.
         half: Compute in half precision; by default TensorRT does. See `Session`.
-        iou: IoU from which the weaker of two boxes of a class goes (NMS); by default all stay.
+        iou: IoU from which the weaker of two boxes of a class goes (NMS); None: all stay.
 
     Raises:
         CheckpointError: The file is missing, damaged or not written by `uavdet export`, or takes images that are
@@ -56,7 +56,7 @@ class Detector:
         max_det: int | None = None,
         classes: Collection[int] | None = None,
         half: bool | None = None,
-        iou: float | None = None,
+        iou: float | None = NMS_IOU,
     ) -> None:
         if not 0 <= conf <= 1:
             raise UsageError(f"conf={conf} is not allowed. It is a number from 0 to 1: the lowest score.")

@@ -13,6 +13,7 @@ from uavdet.data.config import check_class_ids
 from uavdet.errors import MissingDependencyError
 from uavdet.runtime.detector import Detector
 from uavdet.runtime.metadata import refuse_settled
+from uavdet.runtime.postprocess import NMS_IOU
 from uavdet.video.command import StreamCommand
 from uavdet.video.opening import check_batch, needs_ultralytics
 
@@ -52,7 +53,7 @@ def open_exported(mode: str, options: Mapping[str, Any]) -> Detector:
     """
     check_family([name for name, value in options.items() if value is not None], DETR)
     check_batch(options.get("batch"))
-    conf = options.get("conf")
+    conf, iou = options.get("conf"), options.get("iou")
     detector = Detector(
         options["model"],
         device=options.get("device"),
@@ -60,7 +61,7 @@ def open_exported(mode: str, options: Mapping[str, Any]) -> Detector:
         max_det=options.get("max_det"),
         classes=options.get("classes"),
         half=options.get("half"),
-        iou=options.get("iou"),
+        iou=NMS_IOU if iou is None else iou,
     )
     refuse_settled(options, Path(options["model"]), detector.imgsz)
     check_class_ids(options.get("classes"), detector.names, options["model"])
