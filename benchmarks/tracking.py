@@ -4,7 +4,8 @@ Clips are thermal, as the demo weights expect. A seed is a world with its object
 frames a second of a slowly moving camera; `fast`, the same flight at 2.5 frames a second, so that objects move four
 times as far from frame to frame; and `shake`, as drift, cut from a larger frame by a window that gusts push about.
 `dropped` is drift with two frames of five, as a slow detector sees a live stream. The model runs once a clip. Seeds
-below `--fit` are for choosing settings; the others are reported.
+below `--fit` are for choosing settings; the others are reported. Duplicates go as in `uavdet track`, or with `--iou 1`
+stay; detections are cached with them.
 
     python benchmarks/tracking.py --model demo.onnx --cache clips --csv docs/results/tracking.csv
     python benchmarks/tracking.py --model demo.onnx --cache clips --search botsort
@@ -32,6 +33,7 @@ import numpy as np
 
 from uavdet.data.scenes import Scene, SceneConfig
 from uavdet.runtime.detections import Detections
+from uavdet.runtime.postprocess import NMS_IOU, suppress_duplicates
 from uavdet.video.frames import VideoFrame
 from uavdet.video.tracking import LOWEST_SCORE, SourceTracker, TrackerConfig
 
@@ -190,12 +192,19 @@ def load_clips(args: argparse.Namespace) -> list[Clip]:
             if detector is None:
                 from uavdet.runtime.detector import Detector
 
-                detector = Detector(args.model, conf=LOWEST_SCORE)
+                detector = Detector(args.model, conf=LOWEST_SCORE, iou=None)
             clip = make_clip(seed, motion, args.frames, detector)
             np.savez(file, clip=np.array(clip.__dict__, dtype=object))
             print(f"{file}", flush=True)
         clips.append(Clip(**np.load(file, allow_pickle=True)["clip"].item()))
     return clips
+
+
+def without_duplicates(clip: Clip, iou: float) -> Clip:
+    """Return a clip whose detections have had the weaker of two boxes of a class taken away."""
+    kept = [suppress_duplicates(*found, iou) for found in clip.found]
+    found = [tuple(values[rows] for values in of_frame) for of_frame, rows in zip(clip.found, kept, strict=True)]
+    return replace(clip, found=found)
 
 
 def drop_frames(clip: Clip) -> Clip:
@@ -354,6 +363,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=12)
     parser.add_argument("--fit", type=int, default=4, help="seeds below it are for choosing settings")
     parser.add_argument("--frames", type=int, default=60)
+    parser.add_argument("--iou", type=float, default=NMS_IOU, help="from which duplicates go; 1 leaves all that differ")
     parser.add_argument("--search", choices=sorted(_GRIDS), help="try settings of a tracker")
     parser.add_argument("--cost", action="store_true", help="time the trackers")
     args = parser.parse_args()
@@ -361,7 +371,7 @@ def main() -> None:
     if args.cost:
         time_trackers(30)
         return
-    clips = load_clips(args)
+    clips = [without_duplicates(clip, args.iou) for clip in load_clips(args)]
     if args.search:
         search([clip for clip in clips if clip.seed < args.fit], args.search)
         return

@@ -141,8 +141,8 @@ def test_a_source_that_fails_is_told_of_when_the_others_are_read(weights, clip, 
 
 @ONNX
 def test_ctrl_c_ends_a_run_and_leaves_whole_files(weights, clip, tmp_path):
-    """The clip is read a hundred times, which takes a while; the interrupt comes with the first result."""
-    Path("long.txt").write_text(f"{clip}\n" * 100)
+    """The clip is read a thousand times, which takes a while; the interrupt comes with the first result."""
+    Path("long.txt").write_text(f"{clip}\n" * 1000)
     words = ["predict", f"model={weights}", "source=long.txt", "sinks=jsonl", "save=False", "json=True"]
     process = subprocess.Popen(
         [sys.executable, "-c", WITHOUT_TORCH, *words],
