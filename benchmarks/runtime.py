@@ -92,7 +92,9 @@ def measure_overhead(model: Path, image: np.ndarray, args: argparse.Namespace) -
         "network alone": lambda: session.infer(batch),
         "pixels to boxes": lambda: detector.detect(images),
         "  image to input": lambda: buffer.fill(images, count),
-        "  rows to boxes": lambda: [decode_rows(found, image.shape[:2], session.names) for found in rows],
+        "  rows to boxes": lambda: [
+            decode_rows(found, image.shape[:2], session.names, iou=detector.iou) for found in rows
+        ],
     }
     times: dict[str, list[float]] = {name: [] for name in parts}
     for index in range(args.rounds + 10):

@@ -60,7 +60,7 @@ def _escape_odd_names() -> None:
 def _run(words: list[str]) -> int:
     if not words or words[0] in {"help", "-h", "--help"}:
         if len(words) > 2:
-            raise UsageError(f"'{words[2]}' is one word too many. Write: uavdet help MODE.")
+            raise UsageError(f"'{words[2]}' is one word too many. Write: uavdet help MODE, METHOD or RECIPE.")
         print(help_text(words[1] if len(words) > 1 else None))
         return 0
     if words[0] in {"version", "--version", "-V"}:

@@ -136,7 +136,7 @@ def test_the_settings_of_deepstream(made):
     assert settings["infer-dims"] == "3;96;128"
     assert float(settings["net-scale-factor"]) == pytest.approx(1 / 255, rel=1e-9)
     assert settings["num-detected-classes"] == str(len(UAVDet().names))
-    assert settings["cluster-mode"] == "4"
+    assert settings["cluster-mode"] == "2"
     assert settings["maintain-aspect-ratio"] == "0"
     assert "onnx-file" not in settings
     assert settings["parse-bbox-func-name"] in (made / "deepstream" / "uavdet_parser.cpp").read_text()

@@ -100,7 +100,7 @@ def run_analyze(options: dict[str, Any]) -> int:
     kind = options.get("kind")
     if kind not in KINDS:
         given = f"There is no analysis '{kind}'.{suggest_name(kind, KINDS)}" if kind else "No analysis was named."
-        raise UsageError(f"{given} Known: {', '.join(KINDS)}. Write: uavdet analyze pca model=X data=Y.")
+        raise UsageError(f"{given} Known: {', '.join(KINDS)}. Write: uavdet analyze pca data=X.")
     from uavdet.commands import messages_apart
 
     _refuse_foreign(kind, options, KINDS[kind].options)

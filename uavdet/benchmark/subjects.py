@@ -20,7 +20,7 @@ from uavdet.export.backends import Backend, open_backend
 from uavdet.export.layouts import check_rows, decode_outputs
 from uavdet.runtime.metadata import ImageInput, our_values, parse_metadata, read_names, refuse_settled, settled
 from uavdet.runtime.openvino_session import is_openvino
-from uavdet.runtime.postprocess import decode_rows
+from uavdet.runtime.postprocess import NMS_IOU, decode_rows
 from uavdet.runtime.preprocess import InputBuffer
 from uavdet.runtime.session import Session
 
@@ -134,7 +134,7 @@ class FileSubject:
         network, classes = self._network, len(self._network.names)
         for rows in decode_outputs(outputs, network.output, network.form.imgsz, classes, network.rows):
             check_rows(rows, classes, "the picture")
-            decode_rows(rows, self._image.shape[:2], network.names)
+            decode_rows(rows, self._image.shape[:2], network.names, iou=NMS_IOU)
 
 
 def _open_session(path: Path, settings: SubjectSettings) -> OpenedFile:

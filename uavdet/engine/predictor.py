@@ -118,7 +118,7 @@ def _clip(result: Results) -> Results:
 
 
 class _SuppressingPredictor(RTDETRPredictor):
-    """Takes away the duplicates of a DETR where asked to.
+    """Takes away the duplicates of a DETR.
 
     Attributes:
         nms: IoU from which the weaker of two boxes of a class goes; None: all stay.

@@ -38,7 +38,7 @@ class Detector:
         max_det: Most detections an image; by default all that the file gives.
         classes: Class ids to keep, or None for all.
         half: Compute in half precision; by default TensorRT does. See `Session`.
-        iou: IoU from which the weaker of two boxes of a class goes (NMS); None: all stay.
+        iou: IoU from which the weaker of two boxes of a class goes (NMS); None: all stay. It is 0.7 unless given.
 
     Raises:
         CheckpointError: The file is missing, damaged or not written by `uavdet export`, or takes images that are

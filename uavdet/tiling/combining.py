@@ -58,8 +58,8 @@ def combine_tiles(
 ) -> Detections:
     """Return the detections of a frame.
 
-    * Boxes of one tile are never compared with each other: a DETR gives every object one box, and two persons that
-      stand closely stay two.
+    * Boxes of one tile are never compared with each other: its duplicates went when it was detected in, and two persons
+      that stand closely stay two.
     * 'nmm' and 'greedynmm' first join the parts of objects that borders cut; see `match_parts`. What a tile shows whole
       is not stretched by what others show of it.
     * Then boxes are compared as `options` say; one that is cut, with a whole one, by the intersection over the smaller
