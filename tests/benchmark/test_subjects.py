@@ -48,7 +48,7 @@ def test_what_is_timed_finds_what_the_detector_finds(tmp_path, picture, monkeypa
 
     found = []
     decode = module.decode_rows
-    monkeypatch.setattr(module, "decode_rows", lambda *args: found.append(decode(*args)) or found[-1])
+    monkeypatch.setattr(module, "decode_rows", lambda *args, **given: found.append(decode(*args, **given)) or found[-1])
     path = write_network(tmp_path / "x.onnx", gain=0.3)
     opened(path, picture).run()
     expected = Detector(path)(np.load(picture))
@@ -62,7 +62,9 @@ def test_raw_outputs_give_as_many_rows_as_the_file_says(tmp_path, picture, monke
 
     counts = []
     decode = module.decode_rows
-    monkeypatch.setattr(module, "decode_rows", lambda rows, *args: counts.append(len(rows)) or decode(rows, *args))
+    monkeypatch.setattr(
+        module, "decode_rows", lambda rows, *args, **given: counts.append(len(rows)) or decode(rows, *args, **given)
+    )
     boxes, scores = [[0.5, 0.5, 0.2, 0.4]] * 3, [[0.9, 0.1], [0.8, 0.7], [0.3, 0.2]]
     path = write_network(tmp_path / "x.onnx", rows=(boxes, scores), output="raw", ours={"rows": 2})
     opened(path, picture).run()
