@@ -259,8 +259,8 @@ _TABLE = [
     _row("conf", None, kinds.fraction, ("val", *_INFER, "analyze"),
          "lowest score; default: 0.001 in val, 0.25 in predict, 0.1 in track; in analyze 0.001, for saliency 0.05"),
     _row("iou", None, kinds.fraction, ("val", *_INFER),
-         "IoU from which the weaker of two boxes of a class goes (NMS); 1 keeps all but equal ones; default: 0.7, none in "
-         "val of DETRs"),
+         "IoU from which the weaker of two boxes of a class goes (NMS); 1 keeps all but equal ones; default: 0.7, none "
+         "in val of DETRs"),
     _row("max_det", 300, kinds.count, ("train", "val", *_INFER, "export"),
          "most detections an image; follows queries= where that is larger"),
     _row("classes", None, kinds.class_ids, ("train", "val", *_INFER), "class ids to keep"),
