@@ -191,3 +191,14 @@ def test_runs_of_one_name_and_other_networks_are_no_arm(capsys, tmp_path):
     code, error = fail(capsys, *folders)
     assert code == UsageError.exit_code
     assert "network=so-detr-n.yaml and rtdetr-n.yaml" in error
+
+
+def test_settings_that_differ_between_arms_are_named(capsys, tmp_path):
+    for name, iou in (("all", None), ("fewer", 0.7)):
+        found = noisy_detections(TRUTH, 0, noise=3.0)
+        settings = {"name": name, "iou": iou, "conf": 0.001}
+        write_report(tmp_path / name / "report", TRUTH, found, [], {}, settings=settings, plots=False)
+    assert main(["compare", str(tmp_path / "all"), str(tmp_path / "fewer"), "samples=5"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "iou differs: all None, fewer 0.7" in lines
+    assert not any(line.startswith("conf differs") for line in lines)

@@ -163,6 +163,10 @@ def comparison_text(arms: Arms, results: list[Comparison], samples: int) -> str:
     for name, runs in arms.items():
         folders = ", ".join(str(run.folder) for run in runs)
         lines.append(f"{name}: {len(runs)} {'run' if len(runs) == 1 else 'runs'} ({folders})")
+    for key in _SAME_IN_AN_ARM:
+        values = {name: str(runs[0].record.get(key)) for name, runs in arms.items()}
+        if len(set(values.values())) > 1:
+            lines.append(f"{key} differs: {', '.join(f'{name} {value}' for name, value in values.items())}")
     for result in results:
         lines += ["", *_value_lines(result)]
         lines += _difference_lines(result.differences, samples, any(len(runs) > 1 for runs in arms.values()))
