@@ -110,7 +110,7 @@ def test_every_mode_has_help_that_names_its_arguments():
 def test_a_method_and_a_recipe_have_help():
     assert "so-detr-kd.weight: 0.1:linear" in help_text("kd-auto")
     assert help_text("kd-auto.yaml") == help_text("kd-auto")
-    assert "ds2d2.gamma" in help_text("ds2d2")
+    assert "what an object adds to the weights of its cells [1.0]" in help_text("ds2d2")
     assert "recipe=ds2d2 reads" in help_text("ds2d2")
     assert "kd-auto" in help_text("train")
     with pytest.raises(UsageError, match="Did you mean 'kd-auto'"):
