@@ -14,7 +14,7 @@ from ultralytics.models.yolo.detect.predict import DetectionPredictor
 
 from uavdet.engine.calls import all_boxes
 from uavdet.errors import CheckpointError, DataError, MissingDependencyError
-from uavdet.runtime.postprocess import suppress_duplicates
+from uavdet.runtime.postprocess import NMS_IOU, suppress_duplicates
 from uavdet.video.tracking import SourceTracker
 
 if TYPE_CHECKING:
@@ -121,15 +121,13 @@ class _SuppressingPredictor(RTDETRPredictor):
     """Takes away the duplicates of a DETR.
 
     Attributes:
-        nms: IoU from which the weaker of two boxes of a class goes; None: all stay.
+        nms: IoU from which the weaker of two boxes of a class goes.
     """
 
-    nms: float | None = None
+    nms: float = NMS_IOU
 
     def postprocess(self, preds: Any, img: Tensor, orig_imgs: Any) -> list[Results]:
         """Return results with the best `max_det` boxes of those that stay, in original pixels."""
-        if self.nms is None:
-            return super().postprocess(preds, img, orig_imgs)
         with all_boxes(self.args) as limit:
             results = super().postprocess(preds, img, orig_imgs)
         for result in results:
