@@ -156,7 +156,6 @@ TABLES = {
         (
             replace(PLAIN, name="so-detr-n, long", epochs=LONG),
             replace(_taught("SO-DETR, linear decay, long", "so-detr-kd"), epochs=LONG),
-            replace(_set("HBS, long", "set.perturbation=False"), epochs=LONG),
         ),
     ),
     "together": Table(
