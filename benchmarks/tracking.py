@@ -192,7 +192,7 @@ def load_clips(args: argparse.Namespace) -> list[Clip]:
             if detector is None:
                 from uavdet.runtime.detector import Detector
 
-                detector = Detector(args.model, conf=LOWEST_SCORE, iou=None)
+                detector = Detector(args.model, conf=LOWEST_SCORE, iou=1)
             clip = make_clip(seed, motion, args.frames, detector)
             np.savez(file, clip=np.array(clip.__dict__, dtype=object))
             print(f"{file}", flush=True)

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 from uavdet.argument_table import ARGUMENTS, MODES
@@ -133,7 +135,9 @@ def test_every_argument_belongs_to_modes_that_exist():
         (["predict", "model=gone.pt", "source=x.jpg"], 4, "'gone.pt' does not exist"),
         (["predict", "model=gone.onnx", "source=x.jpg"], 4, "'gone.onnx' does not exist"),
         (["predict", "model=so-detr-n.yaml", "source=/gone/x.jpg"], 3, "source=/gone/x.jpg does not exist"),
-        (["predict", "model=so-detr-n.yaml"], 2, "No source was given"),
+        (["predict", "model=gone.pt", "source=gone.jpg"], 3, "source=gone.jpg does not exist"),
+        (["predict", "model=gone.onnx", "source=gone.jpg"], 3, "source=gone.jpg does not exist"),
+        (["predict", "model=gone.pt"], 2, "No source was given"),
         (["val", "model=so-detr-n.yaml", "data=gone.yaml"], 2, "'gone.yaml' was not found"),
         (["val", "model=so-detr-n.yaml"], 2, "No dataset was given"),
         (["info", "model=so-detr-n.yaml", "imgsz=1"], 2, "imgsz=1 is not allowed"),
@@ -141,13 +145,14 @@ def test_every_argument_belongs_to_modes_that_exist():
         (["export", "model=so-detr-n.yaml", "opset=12"], 2, "opset=12 is not supported"),
         (["export", "model=so-detr-n.yaml", "format=torchscript", "half=True"], 2, "'half' has no effect on format"),
         (["export", "model=so-detr-n.yaml", "output=deepstream", "input=uint8"], 2, "does not go with output=deep"),
-        (["track", "model=so-detr-n.yaml", "source=x.mp4", "tracker=bytetrak"], 2, "Did you mean 'bytetrack'"),
+        (["track", "model=gone.pt", "source=x.jpg", "tracker=bytetrak"], 2, "Did you mean 'bytetrack'"),
         (["import"], 2, "No checkpoint was given"),
         (["import", "weights=gone.pt", "trust=True"], 4, "does not exist"),
     ],
 )
 def test_errors_take_one_line_and_their_exit_code(words, code, message, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    cv2.imwrite("x.jpg", np.zeros((32, 64, 3), np.uint8))
     assert main(words) == code
     errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
     assert len(errors) == 1

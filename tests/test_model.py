@@ -478,7 +478,7 @@ def refused_exports(folder):
         ({"out": str(folder / "file" / "x.onnx")}, "is a file"),
         ({"format": "safetensors", "out": "w.pt"}, "does not end in .safetensors"),
         ({"format": "safetensors", "dynamic": True}, "has no effect on format=safetensors"),
-        ({"format": "onnx", "out": "w.pt"}, "does not end in .onnx"),
+        ({"format": "onnx", "out": "sub/w.pt"}, "does not end in .onnx, but format=onnx. Give out=sub/w.onnx."),
     ]
 
 

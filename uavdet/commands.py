@@ -88,7 +88,8 @@ def run_track(options: Options) -> int:
 def _run_results(mode: str, options: Options) -> int:
     if needs_ultralytics(options) is not None:
         return run_with_ultralytics(mode, options)
-    with messages_apart(bool(options.get("json"))) as output:
+    command = StreamCommand(mode, options)
+    with messages_apart(bool(options.get("json"))):
         from uavdet.model import UAVDet
 
         model = UAVDet(options.get("model"))
@@ -96,7 +97,7 @@ def _run_results(mode: str, options: Options) -> int:
         detector = model.frame_detector(mode, **detecting)
         size = f"{detector.imgsz[0]}x{detector.imgsz[1]}"
         about = f"{model.source}: {size} on {detector.device} (PyTorch)"
-        return StreamCommand(mode, options, output).run(detector, about)
+        return command.run(detector, about)
 
 
 def run_with_ultralytics(mode: str, options: Options) -> int:

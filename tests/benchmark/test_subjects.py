@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from tests.runtime.networks import ROWS, write_network
+from tests.runtime.networks import NEAR, ROWS, write_network
 from uavdet.benchmark.settings import SubjectSettings
 from uavdet.benchmark.subjects import open_subject
 from uavdet.errors import CheckpointError, UsageError
@@ -49,11 +49,11 @@ def test_what_is_timed_finds_what_the_detector_finds(tmp_path, picture, monkeypa
     found = []
     decode = module.decode_rows
     monkeypatch.setattr(module, "decode_rows", lambda *args, **given: found.append(decode(*args, **given)) or found[-1])
-    path = write_network(tmp_path / "x.onnx", rows=[*ROWS, ROWS[0]], gain=0.3)
+    path = write_network(tmp_path / "x.onnx", rows=[ROWS[0], NEAR, ROWS[1]], gain=0.3)
     opened(path, picture).run()
     expected = Detector(path)(np.load(picture))
     assert len(found) == 1
-    assert len(expected) < len(Detector(path, iou=None)(np.load(picture)))  # the second box of an object goes
+    assert len(expected) < len(Detector(path, iou=1)(np.load(picture)))  # the second box of an object goes
     np.testing.assert_array_equal(found[0].boxes, expected.boxes)
     np.testing.assert_array_equal(found[0].scores, expected.scores)
 

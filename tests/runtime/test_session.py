@@ -7,7 +7,7 @@ import onnx
 import pytest
 from onnx import TensorProto
 
-from tests.runtime.networks import ROWS, write_network
+from tests.runtime.networks import NEAR, ROWS, write_network
 from uavdet.errors import CheckpointError, DataError, UsageError
 from uavdet.runtime import Detector, Session
 
@@ -115,6 +115,9 @@ def test_other_batches_are_refused(batch, tmp_path):
     [
         {"conf": -0.1},
         {"conf": 1.5},
+        {"conf": "high"},
+        {"iou": 2},
+        {"iou": "often"},
         {"max_det": 0},
         {"max_det": 2.5},
         {"classes": 3},
@@ -188,13 +191,16 @@ def test_one_array_is_not_taken_for_a_list_of_images(image, tmp_path):
 
 @pytest.mark.parametrize(("max_det", "kept"), [(None, 400), (350, 350), (1, 1)])
 def test_all_rows_of_a_file_are_detections_unless_told_otherwise(max_det, kept, tmp_path):
-    detector = Detector(write_network(tmp_path / "x.onnx", rows=ROWS[:1] * 400), max_det=max_det, iou=None)
+    rows = [
+        [0.002 * (1 + index), 0.5, 0.001, 0.5, 0.9, 1] for index in range(400)
+    ]  # apart, so that none is a duplicate
+    detector = Detector(write_network(tmp_path / "x.onnx", rows=rows), max_det=max_det)
     assert len(detector(BLACK)) == kept
 
 
-@pytest.mark.parametrize(("given", "kept"), [({}, 1), ({"iou": 0.7}, 1), ({"iou": None}, 9)])
+@pytest.mark.parametrize(("given", "kept"), [({}, 2), ({"iou": None}, 2), ({"iou": "0.7"}, 2), ({"iou": 1}, 3)])
 def test_duplicates_go_unless_told_otherwise(given, kept, tmp_path):
-    detector = Detector(write_network(tmp_path / "x.onnx", rows=ROWS[:1] * 9), **given)
+    detector = Detector(write_network(tmp_path / "x.onnx", rows=[*ROWS[:1] * 9, NEAR, ROWS[1]]), **given)
     assert len(detector(BLACK)) == kept
 
 

@@ -197,7 +197,8 @@ def export_file(given: str | None, default: Path, chosen: ExportFormat, model: s
     if out.is_dir() and not chosen.folder:
         raise UsageError(f"out={out} is a folder. Give a file: out={out / default.name}.")
     if not out.name.endswith(ending):
-        raise UsageError(f"out={out} does not end in {ending}, but format={chosen.name}. Give out={out.stem}{ending}.")
+        better = out.with_name(out.stem + ending)
+        raise UsageError(f"out={out} does not end in {ending}, but format={chosen.name}. Give out={better}.")
     parent = next(path for path in out.absolute().parents if path.exists())
     if not parent.is_dir():
         raise UsageError(f"out={out} lies in {parent}, which is a file. Give another place.")

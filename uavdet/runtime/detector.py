@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from uavdet.arguments import parse_options
 from uavdet.errors import CheckpointError, DataError, UsageError
 from uavdet.runtime.detections import Detections
-from uavdet.runtime.postprocess import NMS_IOU, decode_rows
+from uavdet.runtime.postprocess import CONFIDENCE, NMS_IOU, decode_rows
 from uavdet.runtime.preprocess import InputBuffer
 from uavdet.runtime.session import Session
 from uavdet.runtime.timing import StageTimer
@@ -38,7 +39,7 @@ class Detector:
         max_det: Most detections an image; by default all that the file gives.
         classes: Class ids to keep, or None for all.
         half: Compute in half precision; by default TensorRT does. See `Session`.
-        iou: IoU from which the weaker of two boxes of a class goes (NMS); None: all stay. It is 0.7 unless given.
+        iou: IoU from which the weaker of two boxes of a class goes (NMS); by default 0.7. 1 keeps all but equal ones.
 
     Raises:
         CheckpointError: The file is missing, damaged or not written by `uavdet export`, or takes images that are
@@ -52,18 +53,14 @@ class Detector:
         path: str | Path,
         device: str | int | None = None,
         threads: int | None = None,
-        conf: float = 0.25,
+        conf: float = CONFIDENCE["predict"],
         max_det: int | None = None,
         classes: Collection[int] | None = None,
         half: bool | None = None,
-        iou: float | None = NMS_IOU,
+        iou: float | None = None,
     ) -> None:
-        if not 0 <= conf <= 1:
-            raise UsageError(f"conf={conf} is not allowed. It is a number from 0 to 1: the lowest score.")
-        if iou is not None and not 0 <= iou <= 1:
-            raise UsageError(f"iou={iou} is not allowed. It is a number from 0 to 1: the IoU of duplicates.")
-        if max_det is not None and (type(max_det) is not int or max_det < 1):
-            raise UsageError(f"max_det={max_det} is not allowed. It is at least 1: the most detections an image.")
+        given = {"conf": conf, "iou": iou, "max_det": max_det}
+        chosen = parse_options({name: value for name, value in given.items() if value is not None}, "predict")
         self.session = Session(path, device, threads, half)
         if self.session.channels not in {1, 3}:
             raise CheckpointError(
@@ -71,7 +68,10 @@ class Detector:
                 "or prepare the images yourself for uavdet.runtime.Session."
             )
         _check_classes(classes, self.session)
-        self.conf, self.max_det, self.classes, self.iou = conf, max_det, classes, iou
+        self.conf: float = chosen.get("conf", CONFIDENCE["predict"])
+        self.max_det: int | None = chosen.get("max_det")
+        self.iou: float = chosen.get("iou", NMS_IOU)
+        self.classes = classes
         self._input = InputBuffer(self.session.network.images)
         self._lock = threading.Lock()
         self._timer = StageTimer()

@@ -9,6 +9,9 @@ import numpy as np
 from uavdet.runtime.detections import Detections
 from uavdet.tiling.merging import keep_by_nms
 
+CONFIDENCE = {"predict": 0.25, "track": 0.1}
+"""Lowest score by default: trackers use weak detections to keep a track alive."""
+
 NMS_IOU = 0.7
 """IoU from which duplicates go by default: those of YOLOs, as in Ultralytics, and in all but `val` those of DETRs."""
 

@@ -13,14 +13,11 @@ from uavdet.data.config import check_class_ids
 from uavdet.errors import MissingDependencyError
 from uavdet.runtime.detector import Detector
 from uavdet.runtime.metadata import refuse_settled
-from uavdet.runtime.postprocess import NMS_IOU
+from uavdet.runtime.postprocess import CONFIDENCE
 from uavdet.video.command import StreamCommand
 from uavdet.video.opening import check_batch, needs_ultralytics
 
 Options = dict[str, Any]
-
-CONFIDENCE = {"predict": 0.25, "track": 0.1}
-"""Lowest score by mode: trackers use weak detections to keep a track alive."""
 
 
 def run_predict(options: Options) -> int:
@@ -53,7 +50,7 @@ def open_exported(mode: str, options: Mapping[str, Any]) -> Detector:
     """
     check_family([name for name, value in options.items() if value is not None], DETR)
     check_batch(options.get("batch"))
-    conf, iou = options.get("conf"), options.get("iou")
+    conf = options.get("conf")
     detector = Detector(
         options["model"],
         device=options.get("device"),
@@ -61,7 +58,7 @@ def open_exported(mode: str, options: Mapping[str, Any]) -> Detector:
         max_det=options.get("max_det"),
         classes=options.get("classes"),
         half=options.get("half"),
-        iou=NMS_IOU if iou is None else iou,
+        iou=options.get("iou"),
     )
     refuse_settled(options, Path(options["model"]), detector.imgsz)
     check_class_ids(options.get("classes"), detector.names, options["model"])
@@ -71,11 +68,12 @@ def open_exported(mode: str, options: Mapping[str, Any]) -> Detector:
 def _run(mode: str, options: Options) -> int:
     reason = needs_ultralytics(options)
     if reason is None:
+        command = StreamCommand(mode, options)
         detector = open_exported(mode, options)
         session = detector.session
         size = f"{session.imgsz[0]}x{session.imgsz[1]}"
         about = f"{options['model']}: {size} on {session.device} ({session.provider})"
-        return StreamCommand(mode, options).run(detector, about)
+        return command.run(detector, about)
     if not _has_ultralytics():
         raise MissingDependencyError(
             f"{reason} needs Ultralytics, which is not installed. It comes with: pip install 'uavdet[train]'. "

@@ -16,7 +16,7 @@ from uavdet.json_output import write_results
 from uavdet.run_folders import output_folder
 from uavdet.tiling.detector import TileableDetector
 from uavdet.video.frames import VideoFrame
-from uavdet.video.opening import open_stream
+from uavdet.video.opening import check_source_and_tracker, open_stream
 from uavdet.video.pipeline import Stream
 from uavdet.video.progress import Progress, open_progress
 from uavdet.video.report import StreamReport
@@ -30,13 +30,19 @@ class StreamCommand:
 
     Args:
         mode: predict or track.
-        options: The options that were given.
-        output: Standard output, which with json=True takes the result and nothing else.
+        options: The options that were given. With json=True standard output takes the result and nothing else.
+
+    Raises:
+        DataError: A source does not exist, or holds nothing.
+        UsageError: No source is given, or an option is not allowed.
     """
 
-    def __init__(self, mode: str, options: Options, output: TextIO | None = None) -> None:
-        self._mode, self._options = mode, options
-        self._output = sys.stdout if output is None else output
+    def __init__(self, mode: str, options: Options) -> None:
+        tracker = (options.get("tracker") or "botsort") if mode == "track" else None
+        self._options = {"save": True, **options, "tracker": tracker}
+        check_source_and_tracker(self._options)
+        self._mode = mode
+        self._output: TextIO = sys.stdout
         self._as_json = bool(options.get("json"))
         self._says: TextIO = sys.stderr if self._as_json else self._output
 
@@ -50,15 +56,13 @@ class StreamCommand:
         Raises:
             DataError: The sources hold nothing that could be read, or files that could not.
         """
-        options = {"save": True, **self._options}
-        options["tracker"] = (options.get("tracker") or "botsort") if self._mode == "track" else None
-        folder = output_folder(self._mode, options)
+        folder = output_folder(self._mode, self._options)
         self.say(about)
         try:
             with (
                 _log_to(sys.stderr),
                 _refuse_unwritable(folder),
-                open_stream(detector, options, folder, on_plan=self.say) as stream,
+                open_stream(detector, self._options, folder, on_plan=self.say) as stream,
             ):
                 more: dict[str, Any] = {"device": detector.device}
                 with contextlib.closing(self._entries(stream, more)) as entries:
@@ -70,7 +74,7 @@ class StreamCommand:
             if folder.is_dir() and any(folder.iterdir()):
                 self.say(f"Results saved to {folder}")
         if not count:
-            raise DataError(f"source={options['source']} holds nothing that could be read: it is empty.")
+            raise DataError(f"source={self._options['source']} holds nothing that could be read: it is empty.")
         return 0
 
     def say(self, text: str) -> None:

@@ -60,15 +60,7 @@ def open_stream(
     """
     tracker = SourceTracker(read_tracker(str(options["tracker"]))) if options.get("tracker") else None
     tiled = _tile(detector, options, on_plan)
-    if options.get("source") is None:
-        raise UsageError("No source was given. Give an image, a folder, a glob, a video or an address: source=X.")
-    sources = open_sources(
-        options["source"],
-        reconnection=Reconnection(options.get("max_retries"), _given(options, "stall_timeout", 10.0)),
-        on_event=on_event,
-        grey=detector.grey,
-        stride=_given(options, "vid_stride", 1),
-    )
+    sources = _sources(options, on_event, detector.grey)
     return Stream(
         sources,
         tiled,
@@ -77,6 +69,33 @@ def open_stream(
         callback=callback,
         latency=_latency(options),
         batch=int(options["batch"]) if options.get("batch") else None,
+    )
+
+
+def check_source_and_tracker(options: Options) -> None:
+    """Refuse a source or a tracker that does not exist, before time is spent on loading a model.
+
+    Raises:
+        ConfigError: The tracker's YAML cannot be read.
+        DataError: A source does not exist, or holds nothing.
+        MissingDependencyError: A package is needed that is not installed.
+        UsageError: An option is not allowed.
+    """
+    if options.get("tracker"):
+        read_tracker(str(options["tracker"]))
+    _sources(options)
+
+
+def _sources(options: Options, on_event: EventCallback | None = None, grey: bool = False) -> list[Source]:
+    """Return the sources of a run, none of them connected to."""
+    if options.get("source") is None:
+        raise UsageError("No source was given. Give an image, a folder, a glob, a video or an address: source=X.")
+    return open_sources(
+        options["source"],
+        reconnection=Reconnection(options.get("max_retries"), _given(options, "stall_timeout", 10.0)),
+        on_event=on_event,
+        grey=grey,
+        stride=_given(options, "vid_stride", 1),
     )
 
 
