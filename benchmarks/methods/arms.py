@@ -90,9 +90,10 @@ def _thumbnail(name: str, factor: int, kind: str, *options: str) -> Arm:
 
 
 PLAIN = Arm("so-detr-n")
-_SMOOTHED = (
+_WITH_SET = (
     _set_and_taught("HBS and SO-DETR, linear decay", "so-detr-kd", "set.perturbation=False"),
     _set_and_taught("HBS and KD-DETR", "kd-detr", "set.perturbation=False"),
+    _set_and_taught("API and SO-DETR, linear decay", "so-detr-kd", "set.smoothing=False"),
 )
 _AMPLIFIED = f"ds2d2.amplifier={AMPLIFIER}"
 
@@ -146,7 +147,7 @@ TABLES = {
             _taught("KD-DETR", "kd-detr"),
             _taught("KD-DETR, weight 3", "kd-detr", "kd-detr.weight=3"),
             _taught("KD-DETR and DS2D2", "kd-detr,ds2d2"),
-            *_SMOOTHED,
+            *_WITH_SET,
             Arm("from the teacher's weights", start=TEACHER),
             replace(_taught("from the teacher's weights, SO-DETR", "so-detr-kd"), start=TEACHER),
         ),
@@ -167,7 +168,7 @@ TABLES = {
             Arm("rtdetr-n, Ultralytics' recipe", "rtdetr-n", "rtdetr-n", recipe="ultralytics.yaml"),
             Arm("rtdetr-n", "rtdetr-n", "rtdetr-n"),
             PLAIN,
-            *_SMOOTHED,
+            *_WITH_SET,
         ),
     ),
     "thumbdet": Table(
