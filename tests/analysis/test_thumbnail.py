@@ -11,6 +11,7 @@ import torch
 from uavdet.analysis.thumbnail import analyze_thumbnail, draw_panels, find_images, measure, thumbnails
 from uavdet.cli import main
 from uavdet.errors import DataError
+from uavdet.model import UAVDet
 from uavdet.nn.thumbnail import AreaThumbnail, Thumbnail
 
 
@@ -33,7 +34,7 @@ def analyse(images, folder, **options):
 def test_the_table_holds_the_moments_of_every_channel(images, tmp_path):
     report = analyse(images, tmp_path)
     rows = list(csv.DictReader((report.folder / "moments.csv").open()))
-    assert [row["version"] for row in rows[::3]] == ["image", "area", "bicubic", "learned"] * 2
+    assert [row["version"] for row in rows[::3]] == ["image", "area", "bicubic", "untrained"] * 2
     pixels = cv2.resize(cv2.imread(str(images / "a.jpg")), (256, 256), interpolation=cv2.INTER_LINEAR) / 255
     for row, channel in zip(rows[:3], (2, 1, 0), strict=True):
         assert float(row["mean"]) == pytest.approx(pixels[..., channel].mean(), abs=2e-6)
@@ -69,6 +70,15 @@ def test_a_plain_resize_is_shown_once():
     assert list(thumbnails(torch.rand(1, 3, 32, 32), AreaThumbnail(2))) == ["image", "area", "bicubic"]
 
 
+def test_a_stem_with_weights_is_called_learned(images, tmp_path):
+    weights = tmp_path / "w.safetensors"
+    UAVDet("so-detr-n-thumb4.yaml").export(format="safetensors", out=str(weights))
+    report = analyse(images, tmp_path, model=str(weights))
+    assert report.differences().keys() == {"area", "bicubic", "learned"}
+    report = analyse(images, tmp_path, thumbnail=2, model="so-detr-n-demo")  # put before trained weights
+    assert report.differences().keys() == {"area", "bicubic", "untrained"}
+
+
 def test_moments_of_one_colour():
     rows = measure("x", {"image": torch.full((1, 3, 4, 4), 0.25)})
     assert [(row.channel, row.mean, row.variance) for row in rows] == [
@@ -92,7 +102,7 @@ def test_the_command_writes_a_folder_and_prints_json(images, tmp_path, capsys):
     report = json.loads(capsys.readouterr().out)
     assert report["images"] == 1
     assert report["factor"] == 2
-    assert report["differences"].keys() == {"area", "bicubic", "learned"}
+    assert report["differences"].keys() == {"area", "bicubic", "untrained"}
     assert {path.name for path in (tmp_path / "thumbnail").iterdir()} == {"000-a.png", "moments.csv"}
     assert main([*words, "--project", str(tmp_path)]) == 0
     assert "1 images of 128x128 as thumbnails of 64x64" in capsys.readouterr().out

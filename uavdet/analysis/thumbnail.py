@@ -109,22 +109,33 @@ def analyze_thumbnail(options: Mapping[str, Any]) -> ThumbnailReport:
         DataError: The source holds no image.
     """
     options = {**defaults_of("analyze"), **options}
-    stem, stride, own_size = _open_stem(options)
-    size = check_imgsz(options["imgsz"] or own_size, stride=stride)
+    opened = _open_stem(options)
+    stem, name = opened.stem, "learned" if opened.trained else "untrained"
+    size = check_imgsz(options["imgsz"] or opened.imgsz, stride=opened.stride)
     height, width = size if isinstance(size, list) else (size, size)
     files = find_images(options["source"])[: options["images"]]
     rows: list[Moments] = []
     with new_results("thumbnail", options) as folder:
         for number, file in enumerate(files):
-            versions = thumbnails(_read_input(file, height, width), stem)
+            versions = thumbnails(_read_input(file, height, width), stem, name)
             rows += measure(file.name, versions)
             draw_panels(folder / f"{number:03d}-{file.stem}.png", versions)
         write_rows(folder / "moments.csv", map(asdict, rows), [column.name for column in fields(Moments)])
     return ThumbnailReport(rows, stem.factor, (height, width), folder)
 
 
-def _open_stem(options: Mapping[str, Any]) -> tuple[ImageStem, int, int | list[int]]:
-    """Return the thumbnail of the model, the stride of its input, and the size that its weights were trained for.
+@dataclass(frozen=True)
+class _OpenedStem:
+    """A model's stem: whether it has weights, the stride of its input, and the size that the model is for in pixels."""
+
+    stem: ImageStem
+    trained: bool
+    stride: int
+    imgsz: int | list[int]
+
+
+def _open_stem(options: Mapping[str, Any]) -> _OpenedStem:
+    """Return the thumbnail of the model.
 
     Raises:
         UsageError: The model has no thumbnail.
@@ -143,7 +154,8 @@ def _open_stem(options: Mapping[str, Any]) -> tuple[ImageStem, int, int | list[i
     if stem is None:
         raise UsageError(f"model={options['model']} has no thumbnail. Add thumbnail=4 or 2 to see one before training.")
     trained_for = model.checkpoint.meta.get("imgsz") if model.checkpoint is not None else None
-    return stem.eval(), input_stride(changed), trained_for or 640
+    trained = model.checkpoint is not None and changed is config
+    return _OpenedStem(stem.eval(), trained, input_stride(changed), trained_for or 640)
 
 
 def find_images(source: str | None) -> list[Path]:
@@ -183,17 +195,18 @@ def _read_input(file: Path, height: int, width: int) -> Tensor:
 
 
 @torch.no_grad()
-def thumbnails(image: Tensor, stem: ImageStem) -> dict[str, Tensor]:
+def thumbnails(image: Tensor, stem: ImageStem, name: str = "learned") -> dict[str, Tensor]:
     """Return an image and its thumbnails: by area, bicubic, and by the model's stem.
 
     Args:
         image: (1, 3, H, W) in [0, 1].
         stem: The model's stem. One that learns nothing is shown once.
+        name: What the thumbnail of a stem that learns is called.
     """
     versions = {"image": image, "area": AreaThumbnail(stem.factor)(image)}
     versions["bicubic"] = BicubicThumbnail(stem.factor)(image)
     if not isinstance(stem, AreaThumbnail | BicubicThumbnail):
-        versions["learned"] = stem(image)
+        versions[name] = stem(image)
     return versions
 
 
