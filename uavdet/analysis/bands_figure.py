@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from uavdet.analysis.bands_report import BandsReport
 from uavdet.analysis.difference_bars import WHISKERS, draw_differences, share_scale
 from uavdet.analysis.figure import COLOURS, TEXT_SIZE, dress_axes, new_figure, save_figure
-
-if TYPE_CHECKING:
-    from uavdet.analysis.bands import BandsReport
 
 _REGIONS = {"map": "whole map", "background": "background only"}
 _PANEL_HEIGHT, _REST = 3.6, 1.6  # inches; the rest is the figure's title, legend and note

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from uavdet.analysis.boxes import corners, outline
+from uavdet.analysis.ddf_report import BlockLooks, DDFReport
 from uavdet.analysis.difference_bars import WHISKERS, draw_differences
 from uavdet.analysis.figure import (
     COLOURS,
@@ -20,9 +21,6 @@ from uavdet.analysis.figure import (
     save_figure,
     show_picture,
 )
-
-if TYPE_CHECKING:
-    from uavdet.analysis.ddf import BlockLooks, DDFReport
 
 
 def draw_branches(file: Path, report: DDFReport, protocol: str, subject: str) -> Path:

@@ -9,7 +9,7 @@ import numpy as np
 
 from uavdet.analysis.boxes import MARK, corners, outline
 from uavdet.analysis.figure import COLOURS, GRID, MUTED, TEXT_SIZE, dress_axes, new_figure, save_figure, show_picture
-from uavdet.analysis.saliency import PATCH, REACH, SaliencyReport
+from uavdet.analysis.saliency_report import PATCH, REACH, SaliencyReport
 from uavdet.analysis.samples import describe_size
 
 _MISSED = "#56B4E9"

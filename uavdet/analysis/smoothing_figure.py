@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from uavdet.analysis.figure import COLOURS, INK, MUTED, NOTE_SIZE, TEXT_SIZE, dress_axes, new_figure, save_figure
 from uavdet.analysis.radial_bands import FixedBands
-
-if TYPE_CHECKING:
-    from uavdet.analysis.smoothing import LevelSmoothing, SmoothingReport
+from uavdet.analysis.smoothing_report import LevelSmoothing, SmoothingReport
 
 _STYLES = {"before": (MUTED, "--"), "untrained": (COLOURS[1], ":"), "after": (COLOURS[0], "-")}
 _NAMES = {"before": "before", "untrained": "untrained block", "after": "after"}

@@ -10,7 +10,7 @@ import numpy as np
 
 from uavdet.analysis.figure import COLOURS, GRID, MUTED, TEXT_SIZE, dress_axes, new_figure, save_figure, show_picture
 from uavdet.analysis.samples import SIZES, describe_size
-from uavdet.analysis.spectrum import BACKGROUND, LevelSpectra, SpectrumReport
+from uavdet.analysis.spectrum_report import BACKGROUND, LevelSpectra, SpectrumReport
 
 _NOTE_WIDTH = 13.0  # inches that the note below needs
 
