@@ -286,7 +286,7 @@ def test_duplicates_go_alike_wherever_the_network_runs(model, frames, tiny_data,
 
     for scores in [*scores_of(**settings), Detector(file, **settings)(frames[0]).scores]:
         np.testing.assert_allclose(scores, expected, atol=1e-4)
-    for module in ("engine.detecting", "runtime.predict"):  # the default is 0.7, from which none of these boxes goes
+    for module in ("engine.detecting", "runtime.detector"):  # the default is 0.7, from which none of these boxes goes
         monkeypatch.setattr(f"uavdet.{module}.NMS_IOU", 0.4)
     for scores in scores_of(conf=0.0, max_det=6):
         np.testing.assert_allclose(scores, expected, atol=1e-4)

@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from uavdet.export import divergence
-from uavdet.export.divergence import find_divergence, relative_error
+from uavdet.export.divergence import find_divergence
 from uavdet.export.network import NetworkOptions
 from uavdet.export.onnx import write_onnx
+from uavdet.export.tolerances import relative_error
 
 from .planting import faults
 

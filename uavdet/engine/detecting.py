@@ -18,8 +18,8 @@ from uavdet.engine.predictor import LetterboxPredictor, StretchPredictor
 from uavdet.engine.torch_detector import TorchDetector
 from uavdet.run_folders import output_folder
 from uavdet.runtime.detector import Detector
+from uavdet.runtime.exported import open_exported
 from uavdet.runtime.postprocess import CONFIDENCE, NMS_IOU
-from uavdet.runtime.predict import open_exported
 from uavdet.video.opening import STREAM_OPTIONS, open_stream, parse_stream_options, refuse_stream_options
 from uavdet.video.tracker_config import read_tracker
 from uavdet.video.tracking import SourceTracker

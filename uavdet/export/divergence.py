@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from uavdet.export.network import NetworkOptions
 from uavdet.export.onnx import write_onnx
+from uavdet.export.tolerances import relative_error
 
 _LIMITS = {"fp32": 1e-3, "fp16": 0.05, "bf16": 0.1, "int8": 0.3}
 """Relative error from which a node diverges, by the precision of the file."""
@@ -241,24 +242,6 @@ def _run(graph: Any, names: list[str], batch: np.ndarray) -> list[np.ndarray]:
     session = onnxruntime.InferenceSession(exposed.SerializeToString(), options, providers=["CPUExecutionProvider"])
     outputs: list[np.ndarray] = session.run(names, {session.get_inputs()[0].name: batch})
     return outputs
-
-
-def relative_error(wanted: np.ndarray, given: np.ndarray, *, shuffled: bool = False) -> float:
-    """Return the norm of the difference over the norm of what is wanted; infinite for numbers that are not finite.
-
-    Args:
-        wanted: Any shape; whole numbers are taken as they are.
-        given: Of the same number of entries, or the error is infinite.
-        shuffled: Compare the entries in rising order, as their own may differ without a fault.
-    """
-    first, second = (np.asarray(array, dtype=np.float64).reshape(-1) for array in (wanted, given))
-    if len(first) != len(second):
-        return float("inf")
-    usual = np.isfinite(first)
-    if not np.isfinite(second[usual]).all():
-        return float("inf")
-    first, second = (np.sort(part[usual]) if shuffled else part[usual] for part in (first, second))
-    return float(np.linalg.norm(first - second) / max(float(np.linalg.norm(first)), 1e-12))
 
 
 def _compare_with_module(

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from uavdet.export.divergence import relative_error
 from uavdet.export.graph_rows import head_inputs
 from uavdet.export.quantize import Statistics, quantize_graph
+from uavdet.export.tolerances import relative_error
 
 
 @dataclass(frozen=True)

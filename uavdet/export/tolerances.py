@@ -1,9 +1,11 @@
-"""How far an exported file may be from its checkpoint, by precision."""
+"""How far an exported file may be from its checkpoint, by precision, and how far tensors are apart."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
+
+import numpy as np
 
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
 
@@ -53,3 +55,21 @@ TOLERANCES: dict[str, Tolerance] = {
 }
 """AP's are those that an export has to keep to by the project's promise; the others are set by measurement: good
 float32 exports keep median IoU above 0.99998 and median logits below 5e-6."""
+
+
+def relative_error(wanted: np.ndarray, given: np.ndarray, *, shuffled: bool = False) -> float:
+    """Return the norm of the difference over the norm of what is wanted; infinite for numbers that are not finite.
+
+    Args:
+        wanted: Any shape; whole numbers are taken as they are.
+        given: Of the same number of entries, or the error is infinite.
+        shuffled: Compare the entries in rising order, as their own may differ without a fault.
+    """
+    first, second = (np.asarray(array, dtype=np.float64).reshape(-1) for array in (wanted, given))
+    if len(first) != len(second):
+        return float("inf")
+    usual = np.isfinite(first)
+    if not np.isfinite(second[usual]).all():
+        return float("inf")
+    first, second = (np.sort(part[usual]) if shuffled else part[usual] for part in (first, second))
+    return float(np.linalg.norm(first - second) / max(float(np.linalg.norm(first)), 1e-12))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ from uavdet.other_formats import refuse_other_format
 from uavdet.runtime.binding import BoundBuffers
 from uavdet.runtime.files import create_session, open_on_cpu
 from uavdet.runtime.metadata import NetworkMetadata, describe_network
+from uavdet.runtime.opened import OpenedNetwork, check_finite
+from uavdet.runtime.openvino_session import open_openvino
 from uavdet.runtime.providers import (
     HALF,
     PROVIDERS,
@@ -35,31 +37,10 @@ _LOG = logging.getLogger(__name__)
 _FALLBACK = "ONNX Runtime fell back to the CPU"
 
 
-@dataclass(frozen=True)
-class OpenedNetwork:
-    """A file on a device.
-
-    Attributes:
-        network: What the file says of itself.
-        device: What it runs on.
-        half: Whether it computes in half precision because that was asked for, or is the device's way.
-        run: Maps a batch, as the file takes it, to its outputs.
-        skipped: What was tried before, and why it does not work.
-    """
-
-    network: NetworkMetadata
-    device: Device
-    half: bool
-    run: Callable[[np.ndarray], list[np.ndarray]]
-    skipped: tuple[str, ...] = ()
-
-
 def open_network(path: Path, device: str | int | None, threads: int, half: bool | None) -> OpenedNetwork:
     """Open a file or, for OpenVINO, a folder; see `uavdet.runtime.Session` for arguments and errors."""
     refuse_other_format(path)
     if path.name.endswith("_openvino_model"):
-        from uavdet.runtime.openvino_session import open_openvino
-
         return open_openvino(path, device, threads, half)
     wanted = read_device(device)
     tried = candidates(wanted, import_onnxruntime().get_available_providers())
@@ -150,26 +131,3 @@ def _open_on(device: Device, network: NetworkMetadata, threads: int, half: bool 
     opened = OpenedNetwork(network, device, in_half, run)
     check_finite(opened, outputs)
     return opened
-
-
-def check_finite(opened: OpenedNetwork, outputs: list[np.ndarray]) -> None:
-    """Refuse outputs that hold NaN or infinity: a network that overflows would seem to see nothing.
-
-    Raises:
-        CheckpointError: They hold one.
-    """
-    for index, output in enumerate(outputs):
-        if np.isfinite(output).all():
-            continue
-        bad = ~np.isfinite(output)
-        images = np.flatnonzero(bad.reshape(len(output), -1).any(1))
-        kind = "NaN" if np.isnan(output).any() else "infinity"
-        how = f"device={opened.device}{' in half precision' if opened.half else ''}"
-        again = "copy or export it again" + (" in single precision" if opened.network.precision != "fp32" else "")
-        mend = f"{again.capitalize()}."
-        if str(opened.device) != "cpu":
-            mend = f"Try {'half=False' if opened.half else 'device=cpu'}, or {again}."
-        raise CheckpointError(
-            f"'{opened.network.path}' gave {kind} on {how}: {int(bad.sum())} of {bad.size} values of output {index}, "
-            f"for image {int(images[0])} of the batch. {mend}"
-        )

@@ -13,7 +13,7 @@ import yaml
 
 from uavdet.errors import CheckpointError, UsageError, one_line
 from uavdet.runtime.metadata import NetworkMetadata, describe_network
-from uavdet.runtime.opening import OpenedNetwork, check_finite
+from uavdet.runtime.opened import OpenedNetwork, check_finite
 from uavdet.runtime.openvino_package import import_openvino
 from uavdet.runtime.providers import Device, read_device
 

@@ -9,7 +9,8 @@ import numpy as np
 from uavdet.errors import CheckpointError, UsageError, one_line
 from uavdet.export.layouts import decode_outputs
 from uavdet.runtime.files import check_threads, processors
-from uavdet.runtime.opening import check_finite, open_network
+from uavdet.runtime.opened import check_finite
+from uavdet.runtime.opening import open_network
 from uavdet.runtime.providers import PROVIDERS, TENSORRT_BATCH
 
 
