@@ -40,7 +40,7 @@ def mount(model, pretrained=False, **settings):
     trainer.plan = SimpleNamespace(start=None, resume=None, options={"pretrained": pretrained})
     trainer.pretrained_backbone = False
     method.prepare(trainer)
-    method.epoch_start(method.args.stage_epochs, 100)
+    method.epoch_start(method.stage_epochs, 100)
     method.trainer = trainer
     return method
 
@@ -280,10 +280,13 @@ def test_autocast_changes_no_loss_much(teacher_file):
 # Settings and what is refused ----------------------------------------------------------------------------------------
 
 
+STAGED = {"thumbdet.stage_epochs": 2}
+
+
 def test_the_defaults_are_the_paper_s_weights():
     args = ThumbDet.Args()
     assert [weight.weight for weight in (args.moments, args.logits, args.features)] == [1.0, 0.5, 0.1]
-    assert (args.temperature, args.query_filter, args.stage_epochs) == (1.0, 0.5, 5)
+    assert (args.temperature, args.query_filter, args.stage_epochs) == (1.0, 0.5, None)
 
 
 @pytest.fixture(scope="module")
@@ -297,6 +300,24 @@ def plan(data, folder, **changes):
 
 
 @pytest.mark.parametrize(
+    ("changes", "stage"),
+    [
+        ({"epochs": 8}, 0),
+        ({"epochs": 30}, 3),
+        ({"epochs": 55}, 5),
+        ({"epochs": 600}, 5),
+        ({"epochs": 30, "thumbdet.moments": 0}, 0),
+        ({"epochs": 30, "thumbdet.moments": 0, "thumbnail_kind": "area"}, 0),
+        ({"epochs": 8, "thumbdet.stage_epochs": 7}, 7),
+        ({"epochs": 55, "thumbdet.stage_epochs": 0}, 0),
+    ],
+)
+def test_the_first_stage_is_a_tenth_of_the_run_at_most_the_paper_s(tiny_data, plain_teacher, tmp_path, changes, stage):
+    (method,) = plan(tiny_data, tmp_path, **{"thumbdet.teacher": plain_teacher, **changes}).methods
+    assert method.stage_epochs == stage
+
+
+@pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
         ({"thumbdet.teacher": None}, UsageError, "thumbdet needs a teacher"),
@@ -307,14 +328,19 @@ def plan(data, folder, **changes):
         ({"thumbnail": 3}, UsageError, "thumbnail=3 is not allowed. It is 2 or 4"),
         ({"imgsz": 160}, UsageError, "multiple of 64, at least 128. The nearest are imgsz=128 and imgsz=192"),
         ({"imgsz": 64}, UsageError, "The nearest is imgsz=128"),
-        ({"epochs": 5}, UsageError, "stage_epochs=5 is not below epochs=5"),
+        ({"epochs": 5, "thumbdet.stage_epochs": 5}, UsageError, "stage_epochs=5 is not below epochs=5"),
         ({"thumbnail_kind": "area"}, UsageError, r"thumbdet\.moments=0 thumbdet\.stage_epochs=0"),
-        ({"thumbdet.moments": 0}, UsageError, "leaves the first stage nothing to learn"),
-        ({"thumbdet.moments": "1:linear:1"}, UsageError, "moments=1:linear:1 leaves the first stage nothing to learn"),
-        ({"thumbdet.moments": "1:linear:0:3"}, UsageError, "leaves the first stage nothing to learn"),
+        ({**STAGED, "thumbdet.moments": 0}, UsageError, "leaves the first stage nothing to learn"),
+        ({**STAGED, "thumbdet.moments": "1:linear:1"}, UsageError, "moments=1:linear:1 leaves the first stage"),
+        (
+            {"thumbdet.stage_epochs": 5, "thumbdet.moments": "1:linear:0:3"},
+            UsageError,
+            "leaves the first stage nothing to learn",
+        ),
         ({"thumbdet.frozen": True, "thumbdet.stage_epochs": 0}, UsageError, "there is none"),
-        ({"freeze": 1}, UsageError, "freeze=1 freezes the thumbnail"),
-        ({"freeze": ["thumbnail"]}, UsageError, "freezes the thumbnail"),
+        ({"thumbdet.frozen": True}, UsageError, "there is none"),
+        ({**STAGED, "freeze": 1}, UsageError, "freeze=1 freezes the thumbnail"),
+        ({**STAGED, "freeze": ["thumbnail"]}, UsageError, "freezes the thumbnail"),
         ({"thumbdet.moments": "one"}, UsageError, r"thumbdet\.moments=one is not allowed"),
         ({"thumbdet.form": "logit"}, UsageError, r"thumbdet\.form=logit is not allowed"),
         ({"thumbdet.query_filter": 2}, UsageError, r"thumbdet\.query_filter=2 is not allowed"),

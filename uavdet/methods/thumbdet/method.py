@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 _COLUMNS = ("thumbdet_moments_loss", "thumbdet_logits_loss", "thumbdet_features_loss")
 _LEVELS = 3  # C3, C4 and C5
 _PROBE_SIDE = 64  # pixels behind the thumbnail
+_STAGE, _SHARE = 5, 10  # epochs of the first stage in the paper; it is at most one in so many of a run
 
 
 class ThumbDetArgs(DETRTeacherArgs):
@@ -48,6 +49,8 @@ class ThumbDetArgs(DETRTeacherArgs):
       means, which alone are matched then: variances stay where averaging put them. With 100 both weigh alike: 200
       steps bring the variances of 4x thumbnails from 14 % below the image's to 4 % on synthetic scenes, and from 6 %
       to 3 % on thermal drone images, the means staying within 1 %.
+    * `stage_epochs`: the first stage is a tenth of the run, at most the paper's 5 of 55 epochs. In runs of 8 epochs two
+      of them cost 1.1 to 2.0 points of AP50 against one stage (docs/results/thumbdet.md).
     * A student that starts from a model YAML starts from the teacher's weights, as in the released code. The paper
       starts it at random: pretrained=False.
     """
@@ -64,8 +67,11 @@ class ThumbDetArgs(DETRTeacherArgs):
     pairing: Literal["hungarian", "index"] = Field(
         "hungarian", description="hungarian: queries of least matching cost; index: query i with query i"
     )
-    stage_epochs: int = Field(
-        5, ge=0, description="epochs at the start in which the thumbnail alone learns, by its moments; 0: one stage"
+    stage_epochs: int | None = Field(
+        None,
+        ge=0,
+        description="epochs at the start in which the thumbnail alone learns, by its moments; if unset, a tenth of the "
+        "run, at most the paper's 5; 0: one stage",
     )
     frozen: bool = Field(False, description="keep the thumbnail as it is after these epochs")
 
@@ -90,6 +96,7 @@ class ThumbDet(TrainingMethod):
         super().__init__(args)
         self._divergence = functools.partial(DIVERGENCES[args.form], temperature=args.temperature)
         self._projectors: nn.ModuleList | None = None
+        self.stage_epochs = args.stage_epochs or 0
         self.weights = [weight.weight for weight in (args.moments, args.logits, args.features)]
 
     @property
@@ -111,34 +118,42 @@ class ThumbDet(TrainingMethod):
                 f"{self.name} teaches models with a thumbnail; {plan.config.get('yaml_file', 'this model')} has none. "
                 "Add thumbnail=4 or 2, or give one that has: model=so-detr-n-thumb4.yaml."
             )
+        self.stage_epochs = self._first_stage(plan)
         self._check_stages(plan)
         check_form(f"{self.name}.form", self.args.form, teachers.names)
         if self.needs_teacher or self.args.teacher:
             check_detr_teacher(self.name, self.args, plan, teachers)
 
+    def _first_stage(self, plan: TrainingPlan) -> int:
+        """Return the epochs of the first stage; unless told otherwise none where there is nothing to learn in it."""
+        if self.args.stage_epochs is not None:
+            return self.args.stage_epochs
+        epochs: int = min(_STAGE, plan.options["epochs"] // _SHARE)
+        return epochs if is_learned(plan.config) and self.args.moments.weight else 0
+
     def _check_stages(self, plan: TrainingPlan) -> None:
         args, epochs = self.args, plan.options["epochs"]
-        if not is_learned(plan.config) and (args.moments.weight or args.stage_epochs):
+        if not is_learned(plan.config) and (args.moments.weight or self.stage_epochs):
             raise UsageError(
                 f"{self.name} has nothing to match: this model's thumbnail is a plain resize, which learns nothing. "
                 f"Give {self.name}.moments=0 {self.name}.stage_epochs=0, or thumbnail_kind=learned."
             )
-        if not all(args.moments.at(epoch, epochs) for epoch in range(min(args.stage_epochs, epochs))):
+        if not all(args.moments.at(epoch, epochs) for epoch in range(min(self.stage_epochs, epochs))):
             raise UsageError(
                 f"{self.name}.moments={args.moments} leaves the first stage nothing to learn, in some of its "
                 f"epochs at least. Give a weight above 0 in all of them, or {self.name}.stage_epochs=0 too."
             )
-        if args.stage_epochs >= epochs and not plan.options.get("time"):
+        if self.stage_epochs >= epochs and not plan.options.get("time"):
             raise UsageError(
-                f"{self.name}.stage_epochs={args.stage_epochs} is not below epochs={epochs}: nothing is left for the "
+                f"{self.name}.stage_epochs={self.stage_epochs} is not below epochs={epochs}: nothing is left for the "
                 f"detector. Give more epochs, or fewer of the first stage."
             )
-        if args.frozen and not args.stage_epochs:
+        if args.frozen and not self.stage_epochs:
             raise UsageError(
                 f"{self.name}.frozen=True keeps what the first stage learned, and there is none. "
                 f"Give {self.name}.stage_epochs=5, or thumbnail_kind=area for a thumbnail that never learns."
             )
-        if args.stage_epochs and _is_frozen(plan):
+        if self.stage_epochs and _is_frozen(plan):
             raise UsageError(
                 f"freeze={plan.options['freeze']} freezes the thumbnail, which {self.name} trains first. Leave its "
                 f"row out, or give {self.name}.frozen=True to freeze it after its stage."
@@ -201,7 +216,7 @@ class ThumbDet(TrainingMethod):
         """Set the weights and the stage of the epoch; the log tells when a stage begins or ends."""
         args = self.args
         self.weights = [weight.at(epoch, epochs) for weight in (args.moments, args.logits, args.features)]
-        before, self.preliminary = self.preliminary, epoch < args.stage_epochs
+        before, self.preliminary = self.preliminary, epoch < self.stage_epochs
         if self.preliminary != before:
             LOGGER.info(f"{self.name}: {self._stage()}")
         self._auxiliary.detection = not self.preliminary
@@ -213,7 +228,7 @@ class ThumbDet(TrainingMethod):
     def _stage(self) -> str:
         """Return what begins, for the log."""
         if self.preliminary:
-            return f"first stage, through epoch {self.args.stage_epochs}: the thumbnail alone learns, by its moments."
+            return f"first stage, through epoch {self.stage_epochs}: the thumbnail alone learns, by its moments."
         stem = "stays as it is" if self.args.frozen else "goes on learning with it"
         return f"the first stage is over. The detector learns from here on, and the thumbnail {stem}."
 
