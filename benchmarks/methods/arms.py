@@ -53,10 +53,12 @@ class Table:
     Attributes:
         title: What the arms differ in.
         arms: The first is what the others are compared with. One that stands in several tables is trained once.
+        page: Page that the table stands in, where it is not the table's own.
     """
 
     title: str
     arms: tuple[Arm, ...]
+    page: str | None = None
 
 
 def _set(name: str, *options: str) -> Arm:
@@ -94,6 +96,12 @@ _WITH_SET = (
     _set_and_taught("HBS and SO-DETR, linear decay", "so-detr-kd", "set.perturbation=False"),
     _set_and_taught("HBS and KD-DETR", "kd-detr", "set.perturbation=False"),
     _set_and_taught("API and SO-DETR, linear decay", "so-detr-kd", "set.smoothing=False"),
+)
+_TWICE = (
+    _thumbnail("learned, 2x, one stage", 2, "learned", "thumbdet.stage_epochs=0"),
+    _thumbnail("learned, 2x, two stages", 2, "learned", "thumbdet.stage_epochs=2"),
+    _thumbnail("area, 2x", 2, "area"),
+    _thumbnail("bicubic, 2x", 2, "bicubic"),
 )
 _AMPLIFIED = f"ds2d2.amplifier={AMPLIFIER}"
 
@@ -175,13 +183,12 @@ TABLES = {
         "Thumbnails",
         (
             Arm("full size, as it is", start=TEACHER, imgsz=TEACHER_SIDE, epochs=0),
-            _thumbnail("area, 2x", 2, "area"),
-            _thumbnail("bicubic, 2x", 2, "bicubic"),
-            _thumbnail("learned, 2x, two stages", 2, "learned", "thumbdet.stage_epochs=2"),
-            _thumbnail("learned, 2x, one stage", 2, "learned", "thumbdet.stage_epochs=0"),
+            *_TWICE,
             _thumbnail("area, 4x", 4, "area"),
             _thumbnail("bicubic, 4x", 4, "bicubic"),
+            _thumbnail("learned, 4x, one stage", 4, "learned", "thumbdet.stage_epochs=0"),
             _thumbnail("learned, 4x, two stages", 4, "learned", "thumbdet.stage_epochs=2"),
         ),
     ),
+    "thumbdet-2x": Table("Thumbnails of 2x beside one another", _TWICE, page="thumbdet"),
 }

@@ -49,7 +49,7 @@ _BEGIN, _END = "<!-- table: {} -->", "<!-- end of table -->"
 def write_table(
     settings: Settings, key: str, table: Table, seeds: list[int], folder: Path, costs: Mapping[str, Cost]
 ) -> str:
-    """Write `<key>.csv`, and the table into `<key>.md` where that page has a place for it.
+    """Write `<key>.csv`, and the table into its page where that has a place for it.
 
     Args:
         settings: Where the runs are.
@@ -70,7 +70,7 @@ def write_table(
     folder.mkdir(parents=True, exist_ok=True)
     _write_csv(folder / f"{key}.csv", results, runs, costs)
     text = _markdown(results, runs, _differences(runs), costs)
-    page = folder / f"{key}.md"
+    page = folder / f"{table.page or key}.md"
     if page.exists():
         page.write_text(_insert(page.read_text(encoding="utf-8"), key, text), encoding="utf-8")
     return text
