@@ -219,6 +219,7 @@ def test_rows_without_names_keep_their_numbers_as_names():
             "thumbnail_kind=area has no effect without a factor. Add thumbnail=4",
         ),
         ("so-detr-n", {"thumbnail": 4, "thumbnail_kind": "area", "thumbnail_layers": 1}, "thumbnail_layers=1 has no"),
+        ("so-detr-n-thumb4", {"thumbnail_kind": "area"}, "so-detr-n.yaml, and thumbnail=4 thumbnail_kind=area"),
         ("so-detr-n-thumb4", {"thumbnail": 2}, r"so-detr-n-thumb4\.yaml begins with Thumbnail \[4\]"),
         ("so-detr-n-thumb4", {"thumbnail": 4, "thumbnail_layers": 5}, "one too many"),
         ("rtdetr-l", {"thumbnail": 4}, r"rtdetr-l\.yaml is a stock one of Ultralytics"),

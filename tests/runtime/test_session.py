@@ -198,7 +198,10 @@ def test_all_rows_of_a_file_are_detections_unless_told_otherwise(max_det, kept, 
     assert len(detector(BLACK)) == kept
 
 
-@pytest.mark.parametrize(("given", "kept"), [({}, 2), ({"iou": None}, 2), ({"iou": "0.7"}, 2), ({"iou": 1}, 3)])
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [({}, 2), ({"iou": None}, 2), ({"iou": "none", "conf": "none"}, 2), ({"iou": "0.7"}, 2), ({"iou": 1}, 3)],
+)
 def test_duplicates_go_unless_told_otherwise(given, kept, tmp_path):
     detector = Detector(write_network(tmp_path / "x.onnx", rows=[*ROWS[:1] * 9, NEAR, ROWS[1]]), **given)
     assert len(detector(BLACK)) == kept

@@ -21,7 +21,7 @@ from uavdet.assets import find_yaml, list_assets, read_yaml
 from uavdet.errors import ConfigError, UsageError, suggest_name
 from uavdet.nn.detector import Detector, StockRTDETR, StockYOLO
 from uavdet.nn.rows import ModelConfig, read_rows
-from uavdet.nn.thumbnail import insert_thumbnail
+from uavdet.nn.thumbnail import insert_thumbnail, thumbnail_factor
 from uavdet.other_formats import refuse_other_format
 
 
@@ -104,7 +104,13 @@ def with_thumbnail(config: ModelConfig, options: Mapping[str, Any]) -> ModelConf
     """
     factor, kind, layers = (options.get(name) for name in ("thumbnail", "thumbnail_kind", "thumbnail_layers"))
     if factor is None:
+        own = thumbnail_factor(config)
         for name in ("thumbnail_kind", "thumbnail_layers"):
+            if options.get(name) is not None and own > 1:
+                raise UsageError(
+                    f"{name}={options[name]} changes no thumbnail that a model has. Give one without, such as "
+                    f"model=so-detr-n.yaml, and thumbnail={own} {name}={options[name]}."
+                )
             if options.get(name) is not None:
                 raise UsageError(f"{name}={options[name]} has no effect without a factor. Add thumbnail=4 or 2.")
         return config

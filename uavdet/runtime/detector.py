@@ -60,7 +60,8 @@ class Detector:
         iou: float | None = None,
     ) -> None:
         given = {"conf": conf, "iou": iou, "max_det": max_det}
-        chosen = parse_options({name: value for name, value in given.items() if value is not None}, "predict")
+        parsed = parse_options({name: value for name, value in given.items() if value is not None}, "predict")
+        chosen = {name: value for name, value in parsed.items() if value is not None}
         self.session = Session(path, device, threads, half)
         if self.session.channels not in {1, 3}:
             raise CheckpointError(

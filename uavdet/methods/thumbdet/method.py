@@ -151,7 +151,7 @@ class ThumbDet(TrainingMethod):
         if args.frozen and not self.stage_epochs:
             raise UsageError(
                 f"{self.name}.frozen=True keeps what the first stage learned, and there is none. "
-                f"Give {self.name}.stage_epochs=5, or thumbnail_kind=area for a thumbnail that never learns."
+                f"Give {self.name}.stage_epochs=1 or more, or thumbnail_kind=area for a thumbnail that never learns."
             )
         if self.stage_epochs and _is_frozen(plan):
             raise UsageError(
