@@ -4,6 +4,8 @@ import io
 import json
 from types import SimpleNamespace
 
+import cv2
+import numpy as np
 import pytest
 
 from uavdet.cli import main
@@ -55,7 +57,7 @@ def test_errors_keep_standard_output_readable(error):
     [
         (["predict", "source=gone.jpg", "json=True"], 3, "does not exist"),
         (["track", "source=gone.mp4", "json=True"], 3, "does not exist"),
-        (["predict", "source=gone.jpg", "project=file"], 2, "is a file"),
+        (["predict", "source=x.jpg", "project=file"], 2, "is a file"),
         (["demo", "project=file"], 2, "is a file"),
         (["demo", "tracker=foo"], 2, "tracker=foo is unknown"),
         (["demo", "device=banana"], 2, "device=banana"),
@@ -71,6 +73,7 @@ def test_errors_are_one_line_and_leave_nothing(words, code, message, tmp_path, m
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_text("")
     (tmp_path / "junk.onnx").write_text("junk")
+    cv2.imwrite("x.jpg", np.zeros((32, 64, 3), np.uint8))
     assert main(words) == code
     captured = capsys.readouterr()
     assert captured.out == "" or "json=True" not in words

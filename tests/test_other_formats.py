@@ -1,5 +1,7 @@
 """Exported files that no mode but benchmark runs say so, whichever way they are given."""
 
+import cv2
+import numpy as np
 import pytest
 
 from uavdet import UAVDet
@@ -25,8 +27,10 @@ def test_they_are_refused_by_name(name, message, open_file, tmp_path):
 
 
 @pytest.mark.parametrize("mode", ["predict", "val", "track", "train", "export", "info"])
-def test_every_mode_says_so(mode, capsys):
-    assert main([mode, "model=x.engine"]) == 2
+def test_every_mode_says_so(mode, tmp_path, capsys):
+    cv2.imwrite(str(tmp_path / "x.png"), np.zeros((32, 64, 3), np.uint8))
+    source = [f"source={tmp_path / 'x.png'}"] if mode in {"predict", "track"} else []
+    assert main([mode, "model=x.engine", *source]) == 2
     errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
     assert len(errors) == 1
     assert "is a TensorRT engine, which uavdet benchmark alone runs" in errors[0]

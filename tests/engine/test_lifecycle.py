@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 
 from tests.conftest import TINY
@@ -116,7 +117,9 @@ def test_pickled_checkpoints_are_refused_by_the_command_line(tmp_path):
     import torch
 
     torch.save({"model": torch.nn.Linear(1, 1)}, tmp_path / "x.pt")
-    process = start("predict", f"model={tmp_path / 'x.pt'}", "source=x.jpg", stderr=subprocess.PIPE, text=True)
+    cv2.imwrite(str(tmp_path / "x.jpg"), np.zeros((32, 64, 3), np.uint8))
+    words = ("predict", f"model={tmp_path / 'x.pt'}", f"source={tmp_path / 'x.jpg'}")
+    process = start(*words, stderr=subprocess.PIPE, text=True)
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 4
     assert "uavdet import weights=" in errors
