@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from uavdet.arguments import parse_options
+from uavdet.arguments import arguments_of, parse_value
 from uavdet.errors import CheckpointError, DataError, UsageError
 from uavdet.runtime.detections import Detections
 from uavdet.runtime.postprocess import CONFIDENCE, NMS_IOU, decode_rows
@@ -59,9 +59,10 @@ class Detector:
         half: bool | None = None,
         iou: float | None = None,
     ) -> None:
-        given = {"conf": conf, "iou": iou, "max_det": max_det}
-        parsed = parse_options({name: value for name, value in given.items() if value is not None}, "predict")
-        chosen = {name: value for name, value in parsed.items() if value is not None}
+        known = arguments_of("predict")
+        self.conf: float = parse_value(known["conf"], conf)
+        self.iou: float = parse_value(known["iou"], NMS_IOU if iou is None else iou)
+        self.max_det: int | None = None if max_det is None else parse_value(known["max_det"], max_det)
         self.session = Session(path, device, threads, half)
         if self.session.channels not in {1, 3}:
             raise CheckpointError(
@@ -69,9 +70,6 @@ class Detector:
                 "or prepare the images yourself for uavdet.runtime.Session."
             )
         _check_classes(classes, self.session)
-        self.conf: float = chosen.get("conf", CONFIDENCE["predict"])
-        self.max_det: int | None = chosen.get("max_det")
-        self.iou: float = chosen.get("iou", NMS_IOU)
         self.classes = classes
         self._input = InputBuffer(self.session.network.images)
         self._lock = threading.Lock()
