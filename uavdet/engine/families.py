@@ -106,13 +106,14 @@ def with_thumbnail(config: ModelConfig, options: Mapping[str, Any]) -> ModelConf
     if factor is None:
         own = thumbnail_factor(config)
         for name in ("thumbnail_kind", "thumbnail_layers"):
-            if options.get(name) is not None and own > 1:
-                raise UsageError(
-                    f"{name}={options[name]} changes no thumbnail that a model has. Give one without, such as "
-                    f"model=so-detr-n.yaml, and thumbnail={own} {name}={options[name]}."
-                )
-            if options.get(name) is not None:
+            if options.get(name) is None:
+                continue
+            if own == 1:
                 raise UsageError(f"{name}={options[name]} has no effect without a factor. Add thumbnail=4 or 2.")
+            raise UsageError(
+                f"{name}={options[name]} changes no thumbnail that a model has. Give one without, such as "
+                f"model=so-detr-n.yaml, and thumbnail={own} {name}={options[name]}."
+            )
         return config
     if family_of(config) is not Family.OURS:
         ours = [name for name in list_assets("cfg/models") if "-thumb" not in name]
