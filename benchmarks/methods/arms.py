@@ -53,7 +53,7 @@ class Table:
     Attributes:
         title: What the arms differ in.
         arms: The first is what the others are compared with. One that stands in several tables is trained once.
-        page: Page that the table stands in, where it is not the table's own.
+        page: Name of the table in whose page it stands, and which has all of its runs; None where it has its own.
     """
 
     title: str

@@ -49,7 +49,7 @@ _BEGIN, _END = "<!-- table: {} -->", "<!-- end of table -->"
 def write_table(
     settings: Settings, key: str, table: Table, seeds: list[int], folder: Path, costs: Mapping[str, Cost]
 ) -> str:
-    """Write `<key>.csv`, and the table into its page where that has a place for it.
+    """Write `<key>.csv` of a table with a page of its own, and the table into its page where that has a place for it.
 
     Args:
         settings: Where the runs are.
@@ -68,7 +68,8 @@ def write_table(
         raise SystemExit(f"{settings.folder} has no validated run of {key} with seeds {seeds}.")
     results = _compare(runs, _COLUMNS, 1)
     folder.mkdir(parents=True, exist_ok=True)
-    _write_csv(folder / f"{key}.csv", results, runs, costs)
+    if table.page is None:  # else that page's own table has the same runs
+        _write_csv(folder / f"{key}.csv", results, runs, costs)
     text = _markdown(results, runs, _differences(runs), costs)
     page = folder / f"{table.page or key}.md"
     if page.exists():
